@@ -1,0 +1,201 @@
+"""The connections of one upstream.
+
+All mutable state is `_idle` (free connections, the most recently used last), `_active` (calls that hold a connection)
+and `_connecting` (one task per connection being made). A call takes the most recently used free connection, so that
+surplus ones age and close, or makes a new one; there is no queue here.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from time import monotonic
+from urllib.parse import urlsplit
+
+from gateway.upstream.connection import Connection, ResponseSink
+from gateway.upstream.faults import FaultKind, UpstreamFault
+
+# vLLM, llama.cpp and uvicorn close a connection that is idle for 5 s. Letting go first avoids most of the races in
+# which a request meets a closing connection; the retry below covers the rest.
+IDLE_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an upstream listens. `base_path` is what stands before the endpoint, "/v1" as a rule."""
+
+    host: str
+    port: int
+    tls: bool
+    base_path: str
+
+    @classmethod
+    def parse(cls, base_url: str) -> "Address":
+        """From "http(s)://host[:port]/path". Raises ValueError saying what was expected."""
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"expected a URL like http://host:port/v1, got {base_url!r}")
+        if parts.query or parts.fragment or parts.username or parts.password:
+            raise ValueError("expected a URL without credentials, query or fragment; put the key into api_key")
+        tls = parts.scheme == "https"
+        return cls(parts.hostname, parts.port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+class Leg:
+    """One call to an upstream: what its maker holds to slow it or end it."""
+
+    __slots__ = ("_connect_s", "_connecting", "_connection", "_pool", "_request", "_reused", "sink")
+
+    def __init__(self, pool: "Pool", request: bytes, sink: ResponseSink, connect_s: float) -> None:
+        self.sink = sink
+        self._pool = pool
+        self._request = request
+        self._connect_s = connect_s
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._reused = False
+
+    def cancel(self) -> None:
+        """End the call in whatever phase it is; the upstream sees its connection close. The sink hears nothing more."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+        self._pool._done(self)
+
+    def pause(self) -> None:
+        """Stop reading the answer: the upstream is slowed by TCP until `resume`."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()
+
+    def finished(self) -> None:
+        self._connection = None
+        self._pool._done(self)
+        self.sink.end()
+
+    def lost(self, fault: UpstreamFault, *, nothing_received: bool) -> None:
+        """The connection died. A reused one that died before any byte was closing already: once more, on a fresh one.
+
+        A server that closes an idle connection has not acted on what was just sent over it, which is what RFC 9110
+        section 9.2.2 asks one to know before a POST is sent again. A fresh connection is never `reused`, so this
+        happens once at most.
+        """
+        self._connection = None
+        if self._reused and nothing_received and fault.kind is FaultKind.RESET:
+            self._reused = False
+            self._pool._connect(self)
+        else:
+            self._pool._done(self)
+            self.sink.fault(fault)
+
+
+class Pool:
+    """Calls to one upstream. `close` ends every call and connection and waits until they are gone."""
+
+    def __init__(self, address: Address, ssl_context: ssl.SSLContext | None = None) -> None:
+        self.address = address
+        self._ssl = (ssl_context or ssl.create_default_context()) if address.tls else None
+        self._idle: deque[Connection] = deque()
+        self._active: set[Leg] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def idle_count(self) -> int:
+        return len(self._idle)
+
+    @property
+    def active_count(self) -> int:
+        return len(self._active)
+
+    def send(self, request: bytes, sink: ResponseSink, connect_s: float) -> Leg:
+        """Send a whole HTTP/1.1 request; its answer goes to `sink`, never before this returns."""
+        leg = Leg(self, request, sink, connect_s)
+        self._active.add(leg)
+        connection = self._take()
+        if connection is None:
+            self._connect(leg)
+        else:
+            leg._reused = True
+            leg._connection = connection
+            connection.send(request, leg)
+        return leg
+
+    def sweep(self) -> None:
+        """Close what has been idle too long. Call it about once a second."""
+        oldest_allowed = monotonic() - IDLE_S
+        while self._idle and self._idle[0].idle_since < oldest_allowed:
+            self._idle.popleft().abort()
+
+    async def close(self) -> None:
+        self._closed = True
+        for leg in list(self._active):
+            leg.cancel()
+        while self._idle:
+            self._idle.pop().abort()
+        if self._connecting:
+            await asyncio.wait(self._connecting)
+        await asyncio.sleep(0)  # transports close in the loop's next turn
+
+    # Called by connections.
+
+    def freed(self, connection: Connection) -> None:
+        connection.idle_since = monotonic()
+        self._idle.append(connection)
+
+    def gone(self, connection: Connection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    # Called by legs.
+
+    def _take(self) -> Connection | None:
+        oldest_allowed = monotonic() - IDLE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and connection.idle_since >= oldest_allowed:
+                return connection
+            connection.abort()
+        return None
+
+    def _connect(self, leg: Leg) -> None:
+        task = asyncio.get_running_loop().create_task(self._open(leg))
+        leg._connecting = task
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _done(self, leg: Leg) -> None:
+        self._active.discard(leg)
+
+    async def _open(self, leg: Leg) -> None:
+        address = self.address
+        connection = Connection(self)
+        try:
+            async with asyncio.timeout(leg._connect_s):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection, address.host, address.port, ssl=self._ssl
+                )
+        except asyncio.CancelledError:
+            connection.abort()  # it may have been made in the very turn in which the call was cancelled
+            raise
+        except TimeoutError:
+            fault = UpstreamFault(FaultKind.CONNECT, f"no connection within {leg._connect_s:g} s")
+        except Exception as error:  # refused, unresolvable, TLS, or a defect of ours: the sink must hear of it
+            fault = UpstreamFault(FaultKind.CONNECT, getattr(error, "strerror", None) or str(error))
+        else:
+            leg._connecting = None
+            leg._connection = connection
+            connection.send(leg._request, leg)
+            return
+        leg._connecting = None
+        self._done(leg)
+        leg.sink.fault(fault)
