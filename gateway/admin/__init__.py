@@ -1,0 +1,1 @@
+"""The admin API: routes read and changed over HTTP, with an admin key."""

@@ -1,0 +1,29 @@
+"""The command line: a file per command."""
+
+import typer
+from rich.console import Console
+
+from gateway import __version__
+from gateway.cli.check import check
+from gateway.cli.serve import serve
+from gateway.cli.traffic import traffic
+
+app = typer.Typer(
+    name="understudy",
+    help="""The gateway that makes it safe to replace a teacher model by its student.
+
+    New here? `understudy demo` runs everything on this machine with a small real model. Then write a gateway.yaml
+    (examples/gateway.yaml explains every key), see what it means with `understudy check`, and `understudy serve` it.
+    """,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for command in (serve, check, traffic):
+    app.command()(command)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    Console().print(__version__, highlight=False)

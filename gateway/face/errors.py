@@ -1,0 +1,60 @@
+"""Every error the gateway itself can give, in one table, in OpenAI's shape.
+
+An upstream's own errors are not here: they keep their status and body.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """`code` is what programs match on and the label of `understudy_refused_total`; `type` is OpenAI's class of it."""
+
+    status: int
+    type: str
+    code: str
+
+
+_INVALID = "invalid_request_error"
+INVALID_JSON = ErrorKind(400, _INVALID, "invalid_json")
+INVALID_TYPE = ErrorKind(400, _INVALID, "invalid_type")
+MISSING_MODEL = ErrorKind(400, _INVALID, "missing_required_parameter")
+INVALID_HTTP = ErrorKind(400, _INVALID, "invalid_http_request")
+MISSING_KEY = ErrorKind(401, _INVALID, "missing_api_key")
+WRONG_KEY = ErrorKind(401, _INVALID, "invalid_api_key")
+FORBIDDEN = ErrorKind(403, "permission_error", "admin_key_required")
+UNKNOWN_MODEL = ErrorKind(404, _INVALID, "model_not_found")
+UNKNOWN_ROUTE = ErrorKind(404, _INVALID, "route_not_found")
+UNKNOWN_PATH = ErrorKind(404, _INVALID, "unknown_url")
+METHOD_NOT_ALLOWED = ErrorKind(405, _INVALID, "method_not_allowed")
+TOO_LARGE = ErrorKind(413, _INVALID, "request_too_large")
+UNSUPPORTED_ENCODING = ErrorKind(415, _INVALID, "unsupported_content_encoding")
+TOO_MANY = ErrorKind(429, "rate_limit_error", "too_many_requests")
+INTERNAL = ErrorKind(500, "server_error", "internal_error")
+UNSUPPORTED_ENDPOINT = ErrorKind(404, _INVALID, "unsupported_endpoint")
+UPSTREAM_UNREACHABLE = ErrorKind(502, "server_error", "upstream_unreachable")
+UPSTREAM_BROKE_OFF = ErrorKind(502, "server_error", "upstream_broke_off")
+UPSTREAM_INVALID = ErrorKind(502, "server_error", "upstream_invalid_response")
+UPSTREAM_TIMEOUT = ErrorKind(504, "server_error", "upstream_timeout")
+STORE_UNAVAILABLE = ErrorKind(503, "server_error", "store_unavailable")
+VERSION_CONFLICT = ErrorKind(412, _INVALID, "version_conflict")
+INVALID_CHANGE = ErrorKind(422, _INVALID, "invalid_change")
+
+
+class ApiError(Exception):
+    """An error on its way to a client: what was expected, what came, what to do, in `message`."""
+
+    def __init__(self, kind: ErrorKind, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.param = param
+
+    @property
+    def body(self) -> bytes:
+        kind = self.kind
+        return _encode({"error": {"message": self.message, "type": kind.type, "param": self.param, "code": kind.code}})

@@ -1,0 +1,367 @@
+"""One request through the gateway: send the decided leg, relay its answer, end with one `Exchange`.
+
+Event in, action out, no task of its own: the upstream connection, the client's connection and one timer call in here.
+A streamed answer is not committed to the client before its first token, so that until then any failure is still an
+honest HTTP status; a whole answer is held until it is complete. After tokens have gone out, a failure is told inside
+the stream, as an error event without the end mark, which OpenAI clients raise on.
+"""
+
+import asyncio
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+
+from gateway.exchange import Exchange, Outcome
+from gateway.face.errors import (
+    UNSUPPORTED_ENDPOINT,
+    UPSTREAM_BROKE_OFF,
+    UPSTREAM_INVALID,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNREACHABLE,
+    ApiError,
+    ErrorKind,
+)
+from gateway.face.headers import forwarded, relayed
+from gateway.face.openai import asks_usage, forwarded_parts
+from gateway.face.sse import EventTooLong, StreamWatch, read_usage
+from gateway.intake import Admitted
+from gateway.state import Gateway
+from gateway.upstream.faults import FaultKind, UpstreamFault
+from gateway.upstream.http1 import Headers
+from router_policies.prices import Usage, cost_nano_usd
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+BYTES_PER_TOKEN = 4  # of a prompt, for estimates where the upstream reported nothing
+_AFTER_END_S = 1.0  # how long an upstream may take to end a body whose stream has said it is done
+
+_FAULTS: dict[FaultKind, tuple[Outcome, ErrorKind, str]] = {
+    FaultKind.CONNECT: (Outcome.CONNECT_ERROR, UPSTREAM_UNREACHABLE, "could not be reached"),
+    FaultKind.RESET: (Outcome.TRUNCATED, UPSTREAM_BROKE_OFF, "closed the connection without an answer"),
+    FaultKind.TRUNCATED: (Outcome.TRUNCATED, UPSTREAM_BROKE_OFF, "broke off its answer"),
+    FaultKind.INVALID: (Outcome.INVALID, UPSTREAM_INVALID, "sent something that is no acceptable answer"),
+    FaultKind.TIMEOUT: (Outcome.TIMEOUT, UPSTREAM_TIMEOUT, "did not answer in time"),
+}
+_encode = msgspec.json.Encoder().encode
+
+
+class Client(Protocol):
+    """The client's side of a request. `headers` are whole header lines, each ending in CRLF."""
+
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
+        """A whole answer."""
+
+    def begin(self, status: int, headers: bytes) -> None:
+        """The head of an answer whose body comes by `write` and ends with `finish`."""
+
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+class Relay:
+    """The upstream's `ResponseSink` on one side, the client's interlocutor on the other."""
+
+    __slots__ = (
+        "_answer",
+        "_answer_bytes",
+        "_client",
+        "_committed",
+        "_ended",
+        "_first_token_at",
+        "_gateway",
+        "_headers",
+        "_last_data_at",
+        "_leg",
+        "_paused",
+        "_request",
+        "_sent_at",
+        "_status",
+        "_strip_usage",
+        "_timer",
+        "_upstream",
+        "_watch",
+    )
+
+    def __init__(self, gateway: Gateway, client: Client, request: Admitted) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._request = request
+        self._upstream = gateway.upstreams[request.decision.upstream]
+        self._watch: StreamWatch | None = None  # set when the answer turns out to be a stream
+        self._status = 0  # the upstream's
+        self._headers = b""
+        self._answer: list[bytes] = []  # what is held back: a whole answer, or a stream before its first token
+        self._answer_bytes = 0
+        self._committed = False
+        self._ended = False
+        self._first_token_at: float | None = None
+        self._last_data_at = 0.0
+        self._paused = False  # while the client reads too slowly, a silent upstream is not to blame
+
+        view, endpoint = request.view, request.endpoint
+        streamed = bool(view.stream)
+        self._strip_usage = streamed and endpoint.usage_option and not asks_usage(view)
+        body = forwarded_parts(request.body, view, self._upstream.model, ask_usage=self._strip_usage)
+        message = b"".join(
+            (
+                self._upstream.head(endpoint.path, request.query),
+                forwarded(request.headers),
+                b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request.request_id.encode(), sum(map(len, body))),
+                *body,
+            )
+        )
+        deadlines = request.decision.route.deadlines
+        gateway.in_flight.add(self)
+        self._leg = self._upstream.pool.send(message, self, deadlines.connect_s)
+        self._sent_at = monotonic()
+        self._timer = asyncio.get_running_loop().call_later(self._due()[0] - self._sent_at, self._deadline)
+
+    # From the client's side.
+
+    def client_gone(self) -> None:
+        """The client left: so does the gateway, and the upstream sees its connection close."""
+        if not self._ended:
+            self._leg.cancel()
+            self._end(Outcome.CANCELLED)
+
+    def client_slow(self) -> None:
+        self._paused = True
+        self._leg.pause()
+
+    def client_ready(self) -> None:
+        self._paused = False
+        self._last_data_at = monotonic()
+        self._leg.resume()
+
+    def shut_down(self) -> None:
+        """The grace period is over."""
+        if not self._ended:
+            self._leg.cancel()
+            self._break_off(Outcome.SHUTDOWN, UPSTREAM_BROKE_OFF, "The gateway is shutting down.")
+
+    # From the upstream's side: `ResponseSink`.
+
+    def head(self, status: int, headers: Headers) -> None:
+        if self._paused:
+            self._leg.pause()
+        self._status = status
+        self._headers = relayed(headers)
+        if status == 200 and self._request.view.stream and _is_event_stream(headers):
+            self._watch = StreamWatch(self._request.endpoint, strip_usage=self._strip_usage)
+
+    def data(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._last_data_at = monotonic()
+        watch = self._watch
+        if watch is None:
+            self._hold(data)
+            return
+        try:
+            events = watch.feed(data)
+        except EventTooLong:
+            self._leg.cancel()
+            self.fault(UpstreamFault(FaultKind.INVALID, "an event of its stream is too long"))
+            return
+        if self._committed:
+            if events:
+                self._client.write(events)
+        elif watch.error is not None and not watch.first_token:
+            self._leg.cancel()
+            self._refuse_in_stream(watch.error)
+            return
+        elif watch.first_token or watch.finished or watch.done:
+            self._commit(events)
+        elif events:
+            self._hold(events)
+        if watch.first_token and self._first_token_at is None and not self._ended:
+            self._first_token_at = monotonic()
+            self._timer.cancel()
+            self._deadline()  # from here on it is stalls that are timed
+        if watch.done and not self._ended:
+            # The answer is whole. The rest of the upstream's message is read so that its connection can be used again.
+            self._end_stream()
+            self._timer = asyncio.get_running_loop().call_later(_AFTER_END_S, self._leg.cancel)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._ended:
+            return
+        if self._watch is None:
+            self._whole_answer()
+        elif self._watch.finished or self._watch.done or self._watch.error is not None:
+            self._end_stream()
+        else:
+            self.fault(UpstreamFault(FaultKind.TRUNCATED, "the stream ended without a finish reason"))
+
+    def fault(self, fault: UpstreamFault) -> None:
+        if self._ended:
+            self._timer.cancel()
+            return
+        if self._watch is not None and (self._watch.finished or self._watch.done):
+            self._end_stream()  # it broke after everything had been said
+            return
+        outcome, kind, text = _FAULTS[fault.kind]
+        self._break_off(outcome, kind, f"The upstream {self._upstream.name!r} {text} ({fault.detail}).")
+
+    # Deadlines: one timer. It may fire before what is due by then has come due, and is then set again.
+
+    def _due(self) -> tuple[float, str]:
+        """When the next deadline passes (monotonic seconds), and what it will have been waiting for."""
+        deadlines, received_at = self._request.decision.route.deadlines, self._request.received_at
+        total = (received_at + deadlines.total_s, f"no whole answer within {deadlines.total_s:g} s")
+        if self._first_token_at is not None:
+            stalled_from = monotonic() if self._paused else self._last_data_at
+            stall = (stalled_from + deadlines.stall_s, f"nothing came for {deadlines.stall_s:g} s inside the answer")
+            return min(total, stall)
+        if self._request.view.stream:
+            return min(total, (received_at + deadlines.ttft_s, f"no first token within {deadlines.ttft_s:g} s"))
+        return total
+
+    def _deadline(self) -> None:
+        due_at, missed = self._due()
+        left = due_at - monotonic()
+        if left > 0:
+            self._timer = asyncio.get_running_loop().call_later(left, self._deadline)
+        else:
+            self._leg.cancel()
+            self.fault(UpstreamFault(FaultKind.TIMEOUT, missed))
+
+    # Answering.
+
+    def _hold(self, data: bytes) -> None:
+        self._answer.append(data)
+        self._answer_bytes += len(data)
+        if self._answer_bytes > MAX_ANSWER_BYTES:
+            self._leg.cancel()
+            self.fault(UpstreamFault(FaultKind.INVALID, f"an answer of over {MAX_ANSWER_BYTES} bytes"))
+
+    def _commit(self, events: bytes) -> None:
+        self._committed = True
+        self._client.begin(self._status, self._headers + self._our_headers())
+        self._client.write(b"".join((*self._answer, events)))
+        self._answer.clear()
+
+    def _whole_answer(self) -> None:
+        done_at = monotonic()
+        status, body = self._status, b"".join(self._answer)
+        if status in (404, 405, 501) and not _is_openai_error(body):
+            error = ApiError(
+                UNSUPPORTED_ENDPOINT,
+                f"The upstream {self._upstream.name!r} does not serve {self._request.endpoint.path} "
+                f"(it answered {status}).",
+            )
+            self._client.respond(UNSUPPORTED_ENDPOINT.status, _JSON + self._our_headers(), error.body)
+            self._end(Outcome.CLIENT_ERROR, UNSUPPORTED_ENDPOINT.status, done_at=done_at)
+            return
+        if status >= 500:
+            outcome = Outcome.UPSTREAM_ERROR
+        elif status >= 400:
+            outcome = Outcome.CLIENT_ERROR
+        elif status >= 300:
+            outcome, status = Outcome.INVALID, 502
+        else:
+            outcome = Outcome.OK
+        if outcome is Outcome.INVALID:
+            self._break_off(
+                outcome,
+                UPSTREAM_INVALID,
+                f"The upstream {self._upstream.name!r} answered with a redirect, which is not followed.",
+            )
+            return
+        self._client.respond(status, self._headers + self._our_headers(), body)
+        if outcome is Outcome.OK:
+            self._first_token_at = monotonic()
+            self._end(outcome, status, usage=read_usage(body), done_at=done_at)
+        else:
+            self._end(outcome, status, done_at=done_at)
+
+    def _end_stream(self) -> None:
+        done_at = monotonic()
+        watch = self._watch
+        assert watch is not None
+        if not self._committed:
+            self._commit(b"")
+        self._client.finish()
+        outcome = Outcome.UPSTREAM_ERROR if watch.error is not None else Outcome.OK
+        self._end(outcome, self._status, usage=watch.usage, done_at=done_at)
+
+    def _break_off(self, outcome: Outcome, kind: ErrorKind, message: str) -> None:
+        error = ApiError(kind, message)
+        if self._committed:
+            self._client.write(b"data: %b\n\n" % error.body)
+            self._client.finish()
+            self._end(outcome, self._status)
+        else:
+            self._client.respond(kind.status, _JSON + self._our_headers(), error.body)
+            self._end(outcome, kind.status)
+
+    def _refuse_in_stream(self, error: object) -> None:
+        """An error came in the first token's place: it gets the status that it would have had without streaming."""
+        code = error.get("code") if isinstance(error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        self._client.respond(status, _JSON + self._our_headers(), _encode({"error": error}))
+        self._end(Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR, status)
+
+    def _our_headers(self) -> bytes:
+        request_id = self._request.request_id.encode()
+        if not self._gateway.config.routing_headers:
+            return b"x-request-id: %b\r\n" % request_id
+        return b"x-request-id: %b\r\nx-understudy-upstream: %b\r\nx-understudy-reason: %b\r\n" % (
+            request_id,
+            self._upstream.name.encode(),
+            self._request.decision.reason.encode(),
+        )
+
+    def _end(self, outcome: Outcome, status: int = 0, usage: Usage | None = None, done_at: float | None = None) -> None:
+        self._ended = True
+        self._timer.cancel()
+        gateway, request, watch = self._gateway, self._request, self._watch
+        gateway.in_flight.discard(self)
+        now = monotonic()
+        usage = usage or (watch.usage if watch else None)
+        estimated = usage is None and outcome in _COSTS_UNREPORTED
+        if usage is None:
+            usage = Usage()
+            if estimated:
+                usage = Usage(len(request.body) // BYTES_PER_TOKEN, watch.events if watch else 0)
+        first = self._first_token_at
+        gateway.metrics.record(
+            Exchange(
+                request_id=request.request_id,
+                endpoint=request.endpoint.path,
+                tenant=request.identity.tenant,
+                key_name=request.identity.name,
+                decision=request.decision,
+                stream=bool(request.view.stream),
+                status=status,
+                outcome=outcome,
+                ttft_s=None if first is None else first - request.received_at,
+                ttlt_s=now - request.received_at,
+                overhead_s=self._sent_at - request.received_at + (now - done_at if done_at is not None else 0.0),
+                usage=usage,
+                estimated=estimated,
+                cost_nano_usd=cost_nano_usd(self._upstream.price, usage),
+            )
+        )
+        if watch is not None and watch.malformed:
+            gateway.metrics.malformed(self._upstream.name, watch.malformed)
+
+
+# Outcomes in which the upstream had the prompt and may have generated, though it did not say how much.
+_COSTS_UNREPORTED = frozenset(
+    {Outcome.OK, Outcome.TIMEOUT, Outcome.TRUNCATED, Outcome.INVALID, Outcome.CANCELLED, Outcome.SHUTDOWN}
+)
+_JSON = b"content-type: application/json\r\n"
+
+
+def _is_event_stream(headers: Headers) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
+
+
+def _is_openai_error(body: bytes) -> bool:
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(decoded, dict) and isinstance(decoded.get("error"), dict)

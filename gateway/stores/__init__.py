@@ -1,0 +1,1 @@
+"""Where live changes are kept: small protocols and what implements them."""

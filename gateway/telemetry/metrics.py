@@ -1,0 +1,247 @@
+"""Every metric, declared here and nowhere else.
+
+Label values come from the config or from closed sets of ours, never from clients, so the number of series is bounded.
+With several workers prometheus-client keeps the values in files that all workers share (`PROMETHEUS_MULTIPROC_DIR`,
+set by `understudy serve` before this module is imported), and a scrape of any worker gives the sum.
+"""
+
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from gateway import __version__
+from gateway.exchange import Exchange
+from gateway.upstream.pool import Pool
+from router_policies.routes import Routes
+
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+# 1 ms to 120 s; denser where chat answers lie. The same for TTFT and TTLT, so that one can be read against the other.
+_LATENCY_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    0.75,
+    1,
+    1.5,
+    2,
+    3,
+    5,
+    7.5,
+    10,
+    15,
+    20,
+    30,
+    60,
+    120,
+)
+_OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 10, 120)
+
+
+class _Series:
+    """The resolved children for one combination of labels: looking them up costs more than counting."""
+
+    __slots__ = ("cost", "cost_estimated", "overhead", "requests", "tokens", "tokens_estimated", "ttft", "ttlt")
+
+    def __init__(self, metrics: "Metrics", exchange: Exchange) -> None:
+        decision = exchange.decision
+        route, upstream, role = decision.route.name, decision.upstream, decision.role.value
+        outcome, stream = exchange.outcome.value, "true" if exchange.stream else "false"
+        self.requests = metrics.requests.labels(route, upstream, role, decision.reason, outcome)
+        self.ttft = metrics.ttft.labels(route, upstream, role, stream, outcome)
+        self.ttlt = metrics.ttlt.labels(route, upstream, role, stream, outcome)
+        self.overhead = metrics.overhead.labels(route)
+
+        def tokens(source: str) -> tuple[Counter, Counter, Counter]:
+            kinds = ("input", "cached_input", "output")
+            one, two, three = (metrics.tokens.labels(route, upstream, role, kind, source) for kind in kinds)
+            return one, two, three
+
+        self.tokens = tokens("reported")
+        self.tokens_estimated = tokens("estimated")
+        self.cost = metrics.cost.labels(route, upstream, role, "reported")
+        self.cost_estimated = metrics.cost.labels(route, upstream, role, "estimated")
+
+
+class Metrics:
+    """The metrics of one process (or, with several workers, this worker's part of them)."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        common = ("route", "upstream", "role")
+        timed = (*common, "stream", "outcome")
+        self.requests = Counter(
+            "understudy_requests",
+            "Requests, by who served them, why, and how they ended.",
+            (*common, "reason", "outcome"),
+            registry=registry,
+        )
+        self.ttft = Histogram(
+            "understudy_time_to_first_token_seconds",
+            "From the request's last byte in to the first content, reasoning or tool-call delta relayed.",
+            timed,
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.ttlt = Histogram(
+            "understudy_time_to_last_token_seconds",
+            "From the request's last byte in to the answer's last byte out.",
+            timed,
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.overhead = Histogram(
+            "understudy_gateway_overhead_seconds",
+            "The part of a request's time that was the gateway's own: until it was sent on, and after the last byte.",
+            ("route",),
+            buckets=_OVERHEAD_BUCKETS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "understudy_tokens",
+            "Tokens by kind (cached_input is part of input), as reported or estimated.",
+            (*common, "kind", "source"),
+            registry=registry,
+        )
+        self.cost = Counter(
+            "understudy_cost_nano_usd",
+            "Cost in nano-dollars: whole numbers, exact up to 9 million dollars.",
+            (*common, "source"),
+            registry=registry,
+        )
+        self._refused = Counter(
+            "understudy_refused",
+            "Requests refused before they were routed, by error code.",
+            ("code",),
+            registry=registry,
+        )
+        self._malformed = Counter(
+            "understudy_malformed_events",
+            "Events of an upstream's stream that were not what they should be.",
+            ("upstream",),
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "understudy_in_flight_requests",
+            "Requests being served now.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._connections = Gauge(
+            "understudy_upstream_connections",
+            "Connections to an upstream: active carry a call, idle wait for one.",
+            ("upstream", "state"),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._student_percent = Gauge(
+            "understudy_student_percent",
+            "The share of a route's sessions that goes to the student.",
+            ("route",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._route_version = Gauge(
+            "understudy_route_version",
+            "The version of a route that is live, in the worker that is furthest behind.",
+            ("route",),
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._store_up = Gauge(
+            "understudy_store_up",
+            "1 if the config store answers, 0 if serving goes on with the last snapshot.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        Gauge(
+            "understudy_build_info",
+            "Always 1; the version is the label.",
+            ("version",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        ).labels(__version__).set(1)
+        self._series: dict[tuple[object, ...], _Series] = {}
+
+    def record(self, exchange: Exchange) -> None:
+        """Count a finished exchange."""
+        decision = exchange.decision
+        key = (
+            decision.route.name,
+            decision.upstream,
+            decision.role,
+            decision.reason,
+            exchange.outcome,
+            exchange.stream,
+        )
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series(self, exchange)
+        series.requests.inc()
+        series.ttlt.observe(exchange.ttlt_s)
+        series.overhead.observe(exchange.overhead_s)
+        if exchange.ttft_s is not None:
+            series.ttft.observe(exchange.ttft_s)
+        usage = exchange.usage
+        if usage.input or usage.output:
+            tokens = series.tokens_estimated if exchange.estimated else series.tokens
+            tokens[0].inc(usage.input)
+            if usage.cached_input:
+                tokens[1].inc(usage.cached_input)
+            tokens[2].inc(usage.output)
+        if exchange.cost_nano_usd:
+            (series.cost_estimated if exchange.estimated else series.cost).inc(exchange.cost_nano_usd)
+
+    def refused(self, code: str) -> None:
+        self._refused.labels(code).inc()
+
+    def malformed(self, upstream: str, events: int) -> None:
+        self._malformed.labels(upstream).inc(events)
+
+    def show_load(self, in_flight: int, pools: dict[str, Pool]) -> None:
+        """Set the gauges that are read now and then rather than kept up to date at every request."""
+        self._in_flight.set(in_flight)
+        for name, pool in pools.items():
+            self._connections.labels(name, "active").set(pool.active_count)
+            self._connections.labels(name, "idle").set(pool.idle_count)
+
+    def show_routes(self, routes: Routes) -> None:
+        for name, route in routes.by_name.items():
+            self._student_percent.labels(name).set(route.student_percent)
+            self._route_version.labels(name).set(route.version)
+
+    def show_store(self, up: bool) -> None:
+        self._store_up.set(1 if up else 0)
+
+    def exposition(self) -> bytes:
+        """The text format 0.0.4. Reads files when there are several workers: not for the event loop's thread."""
+        shared = os.environ.get(MULTIPROC_DIR)
+        if not shared:
+            return generate_latest(self._registry)
+        _forget_dead_workers(Path(shared))
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, shared)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def _forget_dead_workers(shared: Path) -> None:
+    """A worker that was killed leaves its gauges behind; its counters stay, they happened."""
+    for path in shared.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(shared))  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass
