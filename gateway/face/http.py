@@ -260,9 +260,10 @@ class Face(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP. While an answer is being written nothing can be said any more."""
+        """What came is no HTTP. That can be said unless an answer is being written or waited for."""
         current: Any = self.cycle
-        if current is None or current.response_complete:
+        still_reading = self._active is not None and self._active is current and current.more_body
+        if current is None or current.response_complete or still_reading:
             self.gateway.metrics.refused(INVALID_HTTP.code)
             body = ApiError(INVALID_HTTP, msg).body
             self.transport.write(
