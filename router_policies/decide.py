@@ -6,6 +6,8 @@ from router_policies.facts import Facts
 from router_policies.routes import Role, Route, Routes
 from router_policies.split import Salt, point
 
+SPLIT = "split"  # the reason: the key's point under the route's weight
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -32,5 +34,5 @@ def decide(facts: Facts, routes: Routes) -> Decision:
         raise UnknownRoute(facts.route)
     weight = route.student_percent / 100
     if point(Salt.SPLIT, route.name, facts.sticky_key) < weight:
-        return Decision(route, route.student, Role.STUDENT, "split", weight)
-    return Decision(route, route.teacher, Role.TEACHER, "split", 1 - weight)
+        return Decision(route, route.student, Role.STUDENT, SPLIT, weight)
+    return Decision(route, route.teacher, Role.TEACHER, SPLIT, 1 - weight)

@@ -58,7 +58,17 @@ def serve(
         return
     with tempfile.TemporaryDirectory(prefix="understudy-metrics-") as shared:
         os.environ[MULTIPROC_DIR] = shared
-        Multiprocess(server, sockets=[server.bind_socket()]).run()
+        _Workers(server, sockets=[server.bind_socket()]).run()
+
+
+class _Workers(Multiprocess):
+    """uvicorn's supervisor of worker processes: it starts them, and starts another where one dies."""
+
+    def terminate_all(self) -> None:
+        """The parent's copy of the listening socket would go on taking connections that no worker answers."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway import __version__
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Outcome
 from gateway.upstream.pool import Pool
-from router_policies.routes import Routes
+from router_policies.decide import SPLIT, Decision
+from router_policies.routes import Role, Routes
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -54,13 +55,12 @@ class _Series:
 
     __slots__ = ("cost", "cost_estimated", "overhead", "requests", "tokens", "tokens_estimated", "ttft", "ttlt")
 
-    def __init__(self, metrics: "Metrics", exchange: Exchange) -> None:
-        decision = exchange.decision
+    def __init__(self, metrics: "Metrics", decision: Decision, outcome: Outcome, stream: bool) -> None:
         route, upstream, role = decision.route.name, decision.upstream, decision.role.value
-        outcome, stream = exchange.outcome.value, "true" if exchange.stream else "false"
-        self.requests = metrics.requests.labels(route, upstream, role, decision.reason, outcome)
-        self.ttft = metrics.ttft.labels(route, upstream, role, stream, outcome)
-        self.ttlt = metrics.ttlt.labels(route, upstream, role, stream, outcome)
+        timed = (route, upstream, role, "true" if stream else "false", outcome.value)
+        self.requests = metrics.requests.labels(route, upstream, role, decision.reason, outcome.value)
+        self.ttft = metrics.ttft.labels(*timed)
+        self.ttlt = metrics.ttlt.labels(*timed)
         self.overhead = metrics.overhead.labels(route)
 
         def tokens(source: str) -> tuple[Counter, Counter, Counter]:
@@ -176,18 +176,7 @@ class Metrics:
 
     def record(self, exchange: Exchange) -> None:
         """Count a finished exchange."""
-        decision = exchange.decision
-        key = (
-            decision.route.name,
-            decision.upstream,
-            decision.role,
-            decision.reason,
-            exchange.outcome,
-            exchange.stream,
-        )
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = _Series(self, exchange)
+        series = self._of(exchange.decision, exchange.outcome, exchange.stream)
         series.requests.inc()
         series.ttlt.observe(exchange.ttlt_s)
         series.overhead.observe(exchange.overhead_s)
@@ -203,6 +192,13 @@ class Metrics:
         if exchange.cost_nano_usd:
             (series.cost_estimated if exchange.estimated else series.cost).inc(exchange.cost_nano_usd)
 
+    def _of(self, decision: Decision, outcome: Outcome, stream: bool) -> _Series:
+        key = (decision.route.name, decision.upstream, decision.role, decision.reason, outcome, stream)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series(self, decision, outcome, stream)
+        return series
+
     def refused(self, code: str) -> None:
         self._refused.labels(code).inc()
 
@@ -217,7 +213,12 @@ class Metrics:
             self._connections.labels(name, "idle").set(pool.idle_count)
 
     def show_routes(self, routes: Routes) -> None:
+        """Set the gauges of the routes, and let the series of their good answers be there, at 0, before the first one:
+        a rate cannot see the increment with which a series appears."""
         for name, route in routes.by_name.items():
+            for upstream, role in ((route.student, Role.STUDENT), (route.teacher, Role.TEACHER)):
+                for stream in (False, True):
+                    self._of(Decision(route, upstream, role, SPLIT, 1.0), Outcome.OK, stream)
             self._student_percent.labels(name).set(route.student_percent)
             self._route_version.labels(name).set(route.version)
 

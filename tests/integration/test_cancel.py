@@ -52,7 +52,9 @@ def reset(raw: RawClient) -> None:
 
 
 @pytest.mark.parametrize("leave", [close, reset, half_close])
-@pytest.mark.parametrize(("script", "stream"), [(silent, False), (silent, True), (headers_only, True), (mid_stream, True)])
+@pytest.mark.parametrize(
+    ("script", "stream"), [(silent, False), (silent, True), (headers_only, True), (mid_stream, True)]
+)
 def test_the_upstream_sees_the_client_leave(
     to_student: GatewayProcess,
     student: ScriptedUpstream,

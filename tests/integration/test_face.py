@@ -136,7 +136,11 @@ def test_a_chunked_body_that_grows_too_large(small_bodies: GatewayProcess) -> No
 
 def test_too_many_at_once(small_bodies: GatewayProcess, student: ScriptedUpstream) -> None:
     student.script = echo
-    with RawClient(small_bodies.port) as one, RawClient(small_bodies.port) as two, RawClient(small_bodies.port) as three:
+    with (
+        RawClient(small_bodies.port) as one,
+        RawClient(small_bodies.port) as two,
+        RawClient(small_bodies.port) as three,
+    ):
         one.send(post(request("0.5")))
         two.send(post(request("0.5")))
         time.sleep(0.1)

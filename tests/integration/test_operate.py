@@ -1,0 +1,394 @@
+"""Operating it: flips that are live everywhere, workers that add up, drains that cut nothing, commands that teach."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+from openai import OpenAI
+
+from tests.conftest import StartGateway
+from tests.support.configs import two_upstreams
+from tests.support.processes import GatewayProcess
+from tests.support.raw import RawClient, post
+from tests.support.upstream import (
+    STREAM_END,
+    STREAM_HEAD,
+    Received,
+    ScriptedUpstream,
+    Step,
+    chunked,
+    stream_events,
+)
+
+KEYS = {
+    "keys": [
+        {"name": "shop-app", "tenant": "shop", "key": "app-key-secret"},
+        {"name": "sre", "role": "admin", "key": "sre-key-secret"},
+    ]
+}
+SRE = {"authorization": "Bearer sre-key-secret"}
+APP = {"authorization": "Bearer app-key-secret"}
+BODY = json.dumps({"model": "support-chat", "messages": [{"role": "user", "content": "x"}]}).encode()
+STREAM = json.dumps({"model": "support-chat", "stream": True, "messages": []}).encode()
+
+
+def patch(gateway: GatewayProcess, **change: object) -> httpx2.Response:
+    body = {"reason": "a test", **change}
+    return httpx2.patch(f"{gateway.url}/admin/routes/support-chat", json=body, timeout=10)
+
+
+def served_by(gateway: GatewayProcess) -> str:
+    """Who serves a request on a new connection, which any worker may accept."""
+    with RawClient(gateway.port) as raw:
+        raw.send(post(BODY))
+        return raw.response()[1]["x-understudy-upstream"]
+
+
+def test_a_flip_is_live_in_every_worker_within_a_second(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=0), workers=2)
+    workers = {connection.pid for connection in _listening(gateway)}
+    assert len(workers) >= 2
+    assert {served_by(gateway) for _ in range(20)} == {"big"}
+    for percent, upstream in ((100, "small"), (0, "big"), (100, "small")):
+        assert patch(gateway, student_percent=percent).status_code == 200
+        time.sleep(1.0)
+        assert {served_by(gateway) for _ in range(30)} == {upstream}
+
+
+def _listening(gateway: GatewayProcess) -> list[psutil.Process]:
+    parent = psutil.Process(gateway.process.pid)
+    running = [child for child in parent.children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in running if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_flip_outlives_a_restart_and_leaves_requests_under_way_alone(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    def slow(request: Received) -> Iterable[Step]:
+        yield STREAM_HEAD
+        for one in stream_events(["a", "b", "c"], usage=True):
+            yield chunked(one)
+            yield 0.1
+        yield STREAM_END
+
+    teacher.script = slow
+    config = two_upstreams(student, teacher, student_percent=0)
+    gateway = gateway_process(config)
+    with RawClient(gateway.port) as raw:
+        raw.send(post(STREAM))
+        raw.until(b'"a"')
+        assert patch(gateway, student_percent=100).json()["version"] == 1
+        assert raw.until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert served_by(gateway) == "small"
+    store = gateway.config["store"]
+    assert gateway.stop() == 0
+    again = gateway_process({**config, "store": store})
+    assert served_by(again) == "small"
+    live = httpx2.get(f"{again.url}/admin/routes/support-chat").json()
+    assert (live["version"], live["document"]["student_percent"], live["reason"]) == (1, 100, "a test")
+    assert again.metric("understudy_student_percent", route="support-chat") == 100
+    assert again.metric("understudy_route_version", route="support-chat") == 1
+
+
+def test_the_admin_api_says_what_it_will_not_do(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    gateway = gateway_process({**two_upstreams(student, teacher), **KEYS})
+    url = f"{gateway.url}/admin/routes/support-chat"
+
+    def refused(status: int, code: str, response: httpx2.Response) -> str:
+        assert response.status_code == status, response.text
+        error = response.json()["error"]
+        assert error["code"] == code
+        return str(error["message"])
+
+    change = {"student_percent": 60, "reason": "x"}
+    refused(401, "missing_api_key", httpx2.get(url))
+    refused(401, "invalid_api_key", httpx2.get(url, headers={"authorization": "Bearer guess"}))
+    assert "shop-app" in refused(403, "admin_key_required", httpx2.patch(url, json=change, headers=APP))
+    refused(404, "route_not_found", httpx2.get(f"{gateway.url}/admin/routes/nope", headers=SRE))
+    assert "reason" in refused(422, "invalid_change", httpx2.patch(url, json={"student_percent": 1}, headers=SRE))
+    bad = {"student_percent": 300, "reason": "x"}
+    assert "got 300" in refused(422, "invalid_change", httpx2.patch(url, json=bad, headers=SRE))
+    refused(
+        422, "invalid_change", httpx2.patch(url, content=b"[1]", headers={**SRE, "content-type": "application/json"})
+    )
+    stale = httpx2.patch(url, json=change, headers={**SRE, "if-match": '"7"'})
+    assert "version 0 stands" in refused(412, "version_conflict", stale)
+    refused(412, "version_conflict", httpx2.patch(url, json=change, headers={**SRE, "if-match": "W/x"}))
+
+    read = httpx2.get(url, headers=SRE)
+    assert read.headers["etag"] == '"0"'
+    merge = {**SRE, "if-match": '"0"', "content-type": "application/merge-patch+json"}
+    changed = httpx2.patch(url, content=json.dumps(change), headers=merge)
+    assert (changed.status_code, changed.headers["etag"], changed.json()["changed_by"]) == (200, '"1"', "sre")
+    assert httpx2.get(f"{gateway.url}/admin/routes", headers=SRE).json()["routes"][0]["version"] == 1
+    paths = httpx2.get(f"{gateway.url}/openapi.json").json()["paths"]
+    assert "patch" in paths["/admin/routes/{route}"]
+    assert httpx2.get(f"{gateway.url}/docs").status_code == 200
+
+
+def test_the_store_dies_and_serving_goes_on(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=0))
+    assert patch(gateway, student_percent=100).status_code == 200
+    database = Path(str(gateway.config["store"]).removeprefix("sqlite:///"))
+    for path in database.parent.glob("understudy.db*"):
+        path.write_bytes(b"corrupt" * 2000)
+    assert served_by(gateway) == "small"
+    refused = patch(gateway, student_percent=0)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
+    _wait(lambda: gateway.metric("understudy_store_up") == 0)
+    assert served_by(gateway) == "small"
+    assert httpx2.get(f"{gateway.url}/readyz").status_code == 200
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_a_scrape_of_any_worker_is_the_sum_of_all(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100), workers=2)
+    for _ in range(60):
+        served_by(gateway)
+    for _ in range(10):  # whoever answers
+        assert gateway.metric("understudy_requests_total", outcome="ok", role="student") == 60
+        assert gateway.metric("understudy_time_to_first_token_seconds_count", outcome="ok", role="student") == 60
+    assert gateway.metric("understudy_cost_nano_usd_total", role="student") == 60 * (11 * 100 + 3 * 400)
+    assert gateway.metric("understudy_tokens_total", role="student", kind="output") == 180
+    assert len({line for line in gateway.metrics() if line.startswith("understudy_build_info")}) == 1
+
+
+def test_a_killed_worker_is_replaced_and_its_counts_stay(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    student.script = lambda request: [30.0] if request.json.get("stream") else _answered(request)
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100), workers=2)
+    for _ in range(20):
+        served_by(gateway)
+    held = [RawClient(gateway.port) for _ in range(6)]
+    for raw in held:
+        raw.send(post(STREAM))
+    _wait(lambda: gateway.metric("understudy_in_flight_requests") == 6)
+    victim = _listening(gateway)[0]
+    victim.kill()
+    _wait(lambda: len(_listening(gateway)) == 2 and victim not in _listening(gateway), 15)
+    for raw in held:
+        raw.socket.close()
+    for _ in range(20):
+        served_by(gateway)
+    assert gateway.metric("understudy_requests_total", outcome="ok") == 40
+    _wait(lambda: gateway.metric("understudy_in_flight_requests") == 0)
+
+
+def _answered(request: Received) -> Iterable[Step]:
+    from tests.support.upstream import well_behaved
+
+    return well_behaved()(request)
+
+
+def test_labels_come_from_the_config_never_from_clients(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    gateway = gateway_process(two_upstreams(student, teacher))
+
+    def noise(number: int) -> None:
+        with RawClient(gateway.port) as raw:
+            for model in ("support-chat", f"model-{number}"):
+                body = {"model": model, "user": f"user-{number}", "messages": [], "metadata": {"a": f"tag-{number}"}}
+                raw.send(
+                    post(json.dumps(body).encode(), extra=f"x-session-id: s{number}\r\nuser-agent: ua{number}\r\n")
+                )
+                raw.response()
+            raw.send(post(BODY, path=f"/v1/chat/completions?x={number}"))
+            raw.response()
+            raw.send(f"GET /v1/path-{number} HTTP/1.1\r\nhost: g{number}\r\n\r\n".encode())
+            raw.response()
+
+    for number in range(5):
+        noise(number)
+    before = set(gateway.metrics())
+    for number in range(5, 105):
+        noise(number)
+    assert set(gateway.metrics()) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_finishes_streams_and_exits_0(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream, workers: int
+) -> None:
+    def slow(request: Received) -> Iterable[Step]:
+        yield STREAM_HEAD
+        for one in stream_events([str(number) for number in range(15)], usage=True):
+            yield chunked(one)
+            yield 0.1
+        yield STREAM_END
+
+    student.script = slow
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100), workers=workers)
+    streams = [RawClient(gateway.port) for _ in range(5)]
+    idle = RawClient(gateway.port)
+    for raw in streams:
+        raw.send(post(STREAM))
+    for raw in streams:
+        raw.until(b'"2"')
+    gateway.terminate()
+    assert idle.closed_within(2)
+    time.sleep(0.3)
+    with pytest.raises(ConnectionError):
+        RawClient(gateway.port)
+    for raw in streams:
+        assert raw.rest().endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert gateway.stop() == 0
+
+
+def test_after_the_grace_period_streams_are_ended_honestly(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    def endless(request: Received) -> Iterable[Step]:
+        yield STREAM_HEAD
+        while True:
+            yield chunked(stream_events(["x"], usage=False)[1])
+            yield 0.05
+
+    student.script = endless
+    gateway = gateway_process({**two_upstreams(student, teacher, student_percent=100), "drain_s": 1})
+    with RawClient(gateway.port, timeout_s=10) as raw:
+        raw.send(post(STREAM))
+        raw.until(b'"x"')
+        started = time.monotonic()
+        gateway.terminate()
+        rest = raw.rest()
+    assert b"shutting down" in rest
+    assert b"[DONE]" not in rest
+    assert gateway.stop() == 0
+    assert time.monotonic() - started < 4
+
+
+def test_not_ready_while_draining(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+    """Seen on a connection that is still served: the readiness check is pipelined behind a stream."""
+
+    def slow(request: Received) -> Iterable[Step]:
+        yield STREAM_HEAD
+        yield chunked(stream_events(["x"], usage=False)[1])
+        yield 1.0
+        yield chunked(b"".join(stream_events(["y"], usage=False))) + STREAM_END
+
+    student.script = slow
+    with RawClient(to_student.port) as raw:
+        raw.send(post(STREAM))
+        raw.until(b'"x"')
+        raw.send(b"GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n")
+        time.sleep(0.2)
+        to_student.terminate()
+        raw.until(b"0\r\n\r\n")
+        status, _, body = raw.response()
+        assert (status, body) == (503, b"draining\n")
+    assert to_student.stop() == 0
+
+
+def cli(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "COLUMNS": "200", **(env or {})},
+    )
+
+
+def test_the_traffic_command(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    gateway = gateway_process({**two_upstreams(student, teacher, student_percent=25), **KEYS})
+    command = ("traffic", "support-chat", "60", "--reason", "looks good", "--url", gateway.url)
+    done = cli(*command, env={"UNDERSTUDY_KEY": "sre-key-secret"})
+    assert done.returncode == 0, done.stderr
+    assert "25 % -> 60 %" in done.stdout
+    assert gateway.metric("understudy_student_percent", route="support-chat") == 60
+    refused = cli(*command, "--key", "wrong-key-1")
+    assert refused.returncode == 1
+    assert "Incorrect API key" in refused.stderr
+    unknown = cli("traffic", "nope", "1", "--reason", "x", "--url", gateway.url, "--key", "sre-key-secret")
+    assert "no route 'nope'" in unknown.stderr
+    assert cli("traffic", "support-chat", "101", "--reason", "x").returncode == 2
+    assert cli("traffic", "support-chat", "50").returncode == 2
+
+
+def test_commands_that_cannot_go_on_say_why(tmp_path: Path) -> None:
+    nobody = cli("traffic", "a", "1", "--reason", "x", "--url", "http://127.0.0.1:9")
+    assert nobody.returncode == 1
+    assert "Is the gateway running?" in nobody.stderr
+    bad = tmp_path / "gateway.yaml"
+    bad.write_text("listen: nowhere\n")
+    for command in ("check", "serve"):
+        refused = cli(command, "-c", str(bad))
+        assert refused.returncode == 1
+        assert "listen: expected HOST:PORT, got 'nowhere'" in refused.stderr
+        assert "upstreams: required" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_check_says_what_a_config_means() -> None:
+    done = cli("check", "-c", "examples/gateway.yaml")
+    assert done.returncode == 0, done.stderr
+    for said in ("is valid", "Open: no keys", "25 % to small", "75 % to big", "first token 20 s", "10.0"):
+        assert said in done.stdout
+    assert cli("version").stdout.strip() == __import__("gateway").__version__
+
+
+def test_a_port_that_is_taken(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    gateway = gateway_process(two_upstreams(student, teacher))
+    second = cli("serve", "-c", str(gateway.config_file))
+    assert second.returncode != 0
+    assert "address already in use" in second.stderr.lower()
+
+
+def test_many_clients_at_once_get_their_own_answers(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    from tests.support.upstream import completion, response
+
+    student.script = lambda request: [0.01, response(completion(request.json["messages"][0]["content"]))]
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100))
+    wrong: list[str] = []
+
+    def work(worker: int) -> None:
+        api = OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0)
+        for number in range(10):
+            text = f"{worker}-{number}"
+            answer = api.chat.completions.create(model="support-chat", messages=[{"role": "user", "content": text}])
+            if answer.choices[0].message.content != text:
+                wrong.append(text)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert gateway.metric("understudy_requests_total", outcome="ok") == 80
+
+
+def test_sigint_is_as_graceful_as_sigterm(to_student: GatewayProcess) -> None:
+    to_student.process.send_signal(signal.SIGINT)
+    assert to_student.process.wait(10) == 0
