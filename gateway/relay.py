@@ -42,6 +42,11 @@ _FAULTS: dict[FaultKind, tuple[Outcome, ErrorKind, str]] = {
     FaultKind.INVALID: (Outcome.INVALID, UPSTREAM_INVALID, "sent something that is no acceptable answer"),
     FaultKind.TIMEOUT: (Outcome.TIMEOUT, UPSTREAM_TIMEOUT, "did not answer in time"),
 }
+_MISSED = {
+    "ttft_s": "no first token within {:g} s",
+    "stall_s": "nothing came for {:g} s inside the answer",
+    "total_s": "no whole answer within {:g} s",
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -110,9 +115,8 @@ class Relay:
                 *body,
             )
         )
-        deadlines = request.decision.route.deadlines
         gateway.in_flight.add(self)
-        self._leg = self._upstream.pool.send(message, self, deadlines.connect_s)
+        self._leg = self._upstream.pool.send(message, self, request.decision.route.deadlines.connect_s)
         self._sent_at = monotonic()
         self._timer = asyncio.get_running_loop().call_later(self._due()[0] - self._sent_at, self._deadline)
 
@@ -207,24 +211,24 @@ class Relay:
     # Deadlines: one timer. It may fire before what is due by then has come due, and is then set again.
 
     def _due(self) -> tuple[float, str]:
-        """When the next deadline passes (monotonic seconds), and what it will have been waiting for."""
+        """When the next deadline passes (monotonic seconds), and which of the route's it is."""
         deadlines, received_at = self._request.decision.route.deadlines, self._request.received_at
-        total = (received_at + deadlines.total_s, f"no whole answer within {deadlines.total_s:g} s")
+        total = (received_at + deadlines.total_s, "total_s")
         if self._first_token_at is not None:
             stalled_from = monotonic() if self._paused else self._last_data_at
-            stall = (stalled_from + deadlines.stall_s, f"nothing came for {deadlines.stall_s:g} s inside the answer")
-            return min(total, stall)
+            return min(total, (stalled_from + deadlines.stall_s, "stall_s"))
         if self._request.view.stream:
-            return min(total, (received_at + deadlines.ttft_s, f"no first token within {deadlines.ttft_s:g} s"))
+            return min(total, (received_at + deadlines.ttft_s, "ttft_s"))
         return total
 
     def _deadline(self) -> None:
-        due_at, missed = self._due()
+        due_at, name = self._due()
         left = due_at - monotonic()
         if left > 0:
             self._timer = asyncio.get_running_loop().call_later(left, self._deadline)
         else:
             self._leg.cancel()
+            missed = _MISSED[name].format(getattr(self._request.decision.route.deadlines, name))
             self.fault(UpstreamFault(FaultKind.TIMEOUT, missed))
 
     # Answering.
@@ -239,42 +243,26 @@ class Relay:
     def _commit(self, events: bytes) -> None:
         self._committed = True
         self._client.begin(self._status, self._headers + self._our_headers())
-        self._client.write(b"".join((*self._answer, events)))
+        if first := b"".join((*self._answer, events)):
+            self._client.write(first)
         self._answer.clear()
 
     def _whole_answer(self) -> None:
         done_at = monotonic()
-        status, body = self._status, b"".join(self._answer)
-        if status in (404, 405, 501) and not _is_openai_error(body):
-            error = ApiError(
-                UNSUPPORTED_ENDPOINT,
-                f"The upstream {self._upstream.name!r} does not serve {self._request.endpoint.path} "
-                f"(it answered {status}).",
-            )
-            self._client.respond(UNSUPPORTED_ENDPOINT.status, _JSON + self._our_headers(), error.body)
-            self._end(Outcome.CLIENT_ERROR, UNSUPPORTED_ENDPOINT.status, done_at=done_at)
+        status, headers, body = self._status, self._headers, b"".join(self._answer)
+        if 300 <= status < 400:
+            self.fault(UpstreamFault(FaultKind.INVALID, f"a redirect ({status}), which is not followed"))
             return
-        if status >= 500:
-            outcome = Outcome.UPSTREAM_ERROR
-        elif status >= 400:
-            outcome = Outcome.CLIENT_ERROR
-        elif status >= 300:
-            outcome, status = Outcome.INVALID, 502
-        else:
-            outcome = Outcome.OK
-        if outcome is Outcome.INVALID:
-            self._break_off(
-                outcome,
-                UPSTREAM_INVALID,
-                f"The upstream {self._upstream.name!r} answered with a redirect, which is not followed.",
-            )
-            return
-        self._client.respond(status, self._headers + self._our_headers(), body)
-        if outcome is Outcome.OK:
+        if status in (404, 405, 501) and _says_no_such_path(body):
+            message = f"The upstream {self._upstream.name!r} does not serve {self._request.endpoint.path} ({status})."
+            status, headers = UNSUPPORTED_ENDPOINT.status, _JSON
+            body = ApiError(UNSUPPORTED_ENDPOINT, message).body
+        self._client.respond(status, headers + self._our_headers(), body)
+        if status < 300:
             self._first_token_at = monotonic()
-            self._end(outcome, status, usage=read_usage(body), done_at=done_at)
+            self._end(Outcome.OK, status, usage=read_usage(body), done_at=done_at)
         else:
-            self._end(outcome, status, done_at=done_at)
+            self._end(Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR, status, done_at=done_at)
 
     def _end_stream(self) -> None:
         done_at = monotonic()
@@ -359,9 +347,14 @@ def _is_event_stream(headers: Headers) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
-def _is_openai_error(body: bytes) -> bool:
+def _says_no_such_path(body: bytes) -> bool:
+    """Whether a 404 is the web server's and not the model API's: no error object, or one that names no more than that.
+
+    vLLM's is {"detail": "Not Found"}, llama.cpp's an error with the message "File Not Found".
+    """
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return isinstance(decoded, dict) and isinstance(decoded.get("error"), dict)
+        return True
+    error = decoded.get("error") if isinstance(decoded, dict) else None
+    return not isinstance(error, dict) or error.get("message") in ("Not Found", "File Not Found")

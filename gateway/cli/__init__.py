@@ -5,6 +5,7 @@ from rich.console import Console
 
 from gateway import __version__
 from gateway.cli.check import check
+from gateway.cli.demo import demo
 from gateway.cli.serve import serve
 from gateway.cli.traffic import traffic
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (serve, check, traffic):
+for command in (serve, demo, check, traffic):
     app.command()(command)
 
 

@@ -185,7 +185,8 @@ def test_connection_close_is_honoured(to_student: GatewayProcess) -> None:
     "data",
     [
         b"NOT HTTP AT ALL\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 3\r\n"
+        b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\nabc",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
     ],

@@ -282,12 +282,24 @@ def test_upstream_errors_keep_their_status_and_body(
     assert caught.value.response.headers["x-understudy-upstream"] == "small"
 
 
-def test_a_path_the_upstream_lacks(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
-    student.script = lambda request: [response({"detail": "Not Found"}, "404 Not Found")]
+@pytest.mark.parametrize(
+    "body", [{"detail": "Not Found"}, {"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}}]
+)
+def test_a_path_the_upstream_lacks(
+    to_student: GatewayProcess, student: ScriptedUpstream, body: dict[str, object]
+) -> None:
+    student.script = lambda request: [response(body, "404 Not Found")]
     with pytest.raises(openai.NotFoundError) as caught:
         client(to_student).responses.create(model="support-chat", input="x")
     assert caught.value.code == "unsupported_endpoint"
     assert "'small' does not serve /v1/responses" in caught.value.message
+
+
+def test_a_model_the_upstream_lacks_is_its_own_error(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+    body = {"error": {"message": "The model `m` does not exist.", "type": "NotFoundError", "code": 404}}
+    student.script = lambda request: [response(body, "404 Not Found")]
+    with pytest.raises(openai.NotFoundError, match="The model `m` does not exist"):
+        client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES)
 
 
 def test_an_upstream_that_is_down(gateway_process: StartGateway, teacher: ScriptedUpstream) -> None:
