@@ -1,114 +1,128 @@
 """Wires a worker together, and holds the ASGI app for everything but the hot path."""
 
+import asyncio
 import gc
 import logging
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import __version__, config
+from gateway import __version__
+from gateway.admin.caller import Caller, gateway_of
 from gateway.admin.routes import router as admin_router
+from gateway.config import Config, cut
 from gateway.control.door import Door
 from gateway.control.watch import POLL_S, Watch
-from gateway.face.errors import INTERNAL, INVALID_CHANGE, METHOD_NOT_ALLOWED, UNKNOWN_MODEL, UNKNOWN_PATH, ApiError
+from gateway.face.errors import INTERNAL, METHOD_NOT_ALLOWED, UNKNOWN_MODEL, UNKNOWN_PATH, ApiError
 from gateway.face.openai import ENDPOINTS
-from gateway.intake import identify
-from gateway.state import Gateway
+from gateway.intake import request_id
+from gateway.state import TICK_S, Gateway
 from gateway.stores.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
 
-CONFIG_ENV = "UNDERSTUDY_CONFIG"  # how `understudy serve` tells its workers which file to read
 _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    settings = config.load(Path(os.environ[CONFIG_ENV]))
-    gateway = Gateway.build(settings)
-    store = SqliteStore(settings.store_path)
-    door = Door(settings, store)
+async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    gateway = Gateway.build(config)
+    store = SqliteStore(config.store_path)
+    door = Door(config, store)
     watch = Watch(gateway, door)
-
-    async def keep_house() -> None:
-        for upstream in gateway.upstreams.values():
-            upstream.pool.sweep()
-        gateway.show_load()
-
     async with Supervisor() as supervisor:
+        gateway.apply(gateway.routes)  # the file's, until the store answers
         await watch.look()
-        gateway.show_load()
+        await gateway.keep_house()
+        supervisor.every(TICK_S, "deadlines", gateway.tick)
         supervisor.every(POLL_S, "watch the store", watch.look)
-        supervisor.every(1.0, "keep house", keep_house)
+        supervisor.every(1.0, "keep house", gateway.keep_house)
         gateway.ready = True
         gc.collect()
         gc.freeze()  # what lives as long as the worker need not be looked at again
+        gc.set_threshold(50_000, 20, 50)  # a request leaves no cycles behind, so there is little to look for
         yield {"gateway": gateway, "door": door, "watch": watch}
         gateway.draining = True
         await gateway.close()
     store.close()
 
 
-def create_app() -> FastAPI:
+def create_app(config: Config) -> ASGIApp:
+    """The app of a worker. `config` is handed over by the process that read it: all workers serve the same."""
     app = FastAPI(
         title="Understudy",
         version=__version__,
         description="A gateway that makes the switch from a teacher model to its student safe.",
-        lifespan=_lifespan,
+        lifespan=partial(_lifespan, config),
         redoc_url=None,
     )
     app.include_router(admin_router)
 
+    @app.head("/healthz", include_in_schema=False, response_class=PlainTextResponse)
     @app.get("/healthz", tags=["operation"], response_class=PlainTextResponse)
     async def healthz() -> str:
         """Whether the process is alive."""
         return "ok\n"
 
+    @app.head("/readyz", include_in_schema=False, response_class=PlainTextResponse)
     @app.get("/readyz", tags=["operation"], response_class=PlainTextResponse)
     async def readyz(request: Request) -> Response:
         """Whether it should get traffic: 503 before the config is loaded and while draining."""
-        gateway: Gateway = request.state.gateway
+        gateway = gateway_of(request)
         if gateway.ready and not gateway.draining:
             return PlainTextResponse("ready\n")
         return PlainTextResponse("draining\n" if gateway.draining else "starting\n", status_code=503)
 
     @app.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
-    def metrics(request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
         """Prometheus metrics of all workers of this host, whichever answers."""
-        gateway: Gateway = request.state.gateway
-        return Response(gateway.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        gateway = gateway_of(request)
+        gateway.metrics.flush()
+        text = await asyncio.to_thread(gateway.metrics.exposition)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/models", tags=["models"])
-    async def list_models(request: Request) -> dict[str, Any]:
+    async def list_models(request: Request, _: Caller) -> dict[str, Any]:
         """The routes, as models."""
-        gateway = _identified(request)
-        return {"object": "list", "data": [_model(name) for name in gateway.routes.by_name]}
+        return {"object": "list", "data": [_model(name) for name in gateway_of(request).routes.by_name]}
 
     @app.get("/v1/models/{model:path}", tags=["models"])
-    async def read_model(request: Request, model: str) -> dict[str, Any]:
+    async def read_model(request: Request, model: str, _: Caller) -> dict[str, Any]:
         """One route, as a model."""
-        if model not in _identified(request).routes.by_name:
-            raise ApiError(UNKNOWN_MODEL, f"The model {model!r} does not exist. GET /v1/models lists those that do.")
+        if model not in gateway_of(request).routes.by_name:
+            name = cut(repr(model))
+            raise ApiError(UNKNOWN_MODEL, f"The model {name} does not exist. GET /v1/models lists those that do.")
         return _model(model)
 
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected)
-    return app
+    return _WithRequestId(app)
 
 
-def _identified(request: Request) -> Gateway:
-    gateway: Gateway = request.state.gateway
-    authorization = request.headers.get("authorization")
-    identify(gateway.keys, authorization.encode("latin-1") if authorization else None)
-    return gateway
+class _WithRequestId:
+    """Gives every answer its `x-request-id`, those to what the app failed on too: so it is around the whole app."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        name = scope["state"]["request_id"] = request_id(dict(scope["headers"]))
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_named)
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -117,8 +131,7 @@ def _model(name: str) -> dict[str, Any]:
 
 def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    gateway: Gateway = request.state.gateway
-    gateway.metrics.refused(error.kind.code)
+    gateway_of(request).metrics.refused(error.kind.code)
     return Response(error.body, error.kind.status, media_type="application/json")
 
 
@@ -126,24 +139,23 @@ def _http_error(request: Request, error: Exception) -> Response:
     """A path or method that is not served, in the shape that API clients expect."""
     assert isinstance(error, HTTPException)
     path, method = request.url.path, request.method
+    asked = f"{method} {cut(path)}"
     if error.status_code == 404 and path.encode() in ENDPOINTS:
+        if method == "POST":
+            exactly = f"Expected the path {path} as it stands here, without percent-encoding."
+            return _api_error(request, ApiError(UNKNOWN_PATH, exactly))
         return _api_error(request, ApiError(METHOD_NOT_ALLOWED, f"Expected POST on {path}, got {method}."))
     if error.status_code == 404:
         served = ", ".join(name.decode() for name in ENDPOINTS)
-        return _api_error(request, ApiError(UNKNOWN_PATH, f"Unknown URL ({method} {path}). Models answer {served}."))
+        return _api_error(request, ApiError(UNKNOWN_PATH, f"Unknown URL ({asked}). Models answer {served}."))
     if error.status_code == 405:
-        return _api_error(request, ApiError(METHOD_NOT_ALLOWED, f"Not allowed: {method} on {path}."))
+        return _api_error(request, ApiError(METHOD_NOT_ALLOWED, f"Not allowed: {asked}."))
     return JSONResponse(
         {"error": {"message": str(error.detail), "type": None, "param": None, "code": None}}, error.status_code
     )
 
 
-def _validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    problems = [config.describe(detail) for detail in error.errors()]
-    return _api_error(request, ApiError(INVALID_CHANGE, "; ".join(problems)))
-
-
 def _unexpected(request: Request, error: Exception) -> Response:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    asked = f"{request.method} {cut(request.url.path)}"
+    _log.error("request %s failed inside the gateway: %s", request.state.request_id, asked, exc_info=error)
     return _api_error(request, ApiError(INTERNAL, "The gateway failed on this request; its log says why."))

@@ -1,7 +1,8 @@
 """gateway.yaml: one file, every key documented in `examples/gateway.yaml`.
 
 `${VAR}` in a value stands for an environment variable. Errors name the key's path, what was expected and what came;
-all of them at once; the values of secrets are never shown.
+all of them at once. What is or may be a secret is never shown: nothing under `keys`, no `api_key`, no `base_url` with
+anything in it but an address.
 """
 
 import ipaddress
@@ -11,17 +12,29 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
+from gateway import document
 from gateway.upstream.pool import Address
 from router_policies.prices import Price
 from router_policies.routes import Deadlines, Route, Routes, valid_name
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _STICKY = re.compile(r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]+|user|key")
-_SECRET_KEYS = {"key", "api_key"}
+_HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
+_SHORTEST_KEY = 8
+_LONGEST_SHOWN = 128  # characters
+_KINDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
 
 
 class ConfigError(Exception):
@@ -36,14 +49,40 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+# Strict: `true` and "50" are no numbers, whatever YAML made of what was written.
+Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True)]
 
 
 def _decimal(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # 0.10 in YAML is a float; its repr is what was written
 
 
-Usd = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, decimal_places=6)]
+Usd = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1_000_000, decimal_places=6)]
+
+
+def is_header_text(value: str) -> bool:
+    """Whether it can stand in a header as a key must: printable ASCII without spaces."""
+    return _HEADER_TEXT.fullmatch(value) is not None
+
+
+def _header_text(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value()
+    if not value:
+        raise ValueError("expected printable ASCII characters, got nothing")
+    if not is_header_text(value):
+        raise ValueError("expected printable ASCII characters without spaces, got others among them (not shown)")
+    return secret
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret) < _SHORTEST_KEY:
+        raise ValueError(f"expected {_SHORTEST_KEY} or more characters, got fewer (not shown)")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_header_text)]
 
 
 class KeyConfig(_Model):
@@ -52,7 +91,7 @@ class KeyConfig(_Model):
     name: str = Field(min_length=1)
     tenant: str = "default"
     role: Literal["app", "admin"] = "app"
-    key: SecretStr = Field(min_length=8)
+    key: Annotated[Secret, AfterValidator(_long_enough)]
 
 
 class PriceConfig(_Model):
@@ -71,12 +110,14 @@ class UpstreamConfig(_Model):
 
     base_url: str
     model: str = Field(min_length=1)
-    api_key: SecretStr | None = None
+    api_key: Secret | None = None
     price: PriceConfig = PriceConfig()
 
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
+        if not is_header_text(value):
+            raise ValueError("expected a URL of printable ASCII characters without spaces, got others among them")
         Address.parse(value)
         return value
 
@@ -91,9 +132,6 @@ class DeadlinesConfig(_Model):
     ttft_s: Seconds = _DEFAULTS.ttft_s
     stall_s: Seconds = _DEFAULTS.stall_s
     total_s: Seconds = _DEFAULTS.total_s
-
-
-Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class RouteConfig(_Model):
@@ -131,8 +169,8 @@ LIVE_KEYS = frozenset({"student_percent"})
 class LimitsConfig(_Model):
     """Per worker. `body_bytes`: the largest request body. `in_flight`: requests at once, more are refused with 429."""
 
-    body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    in_flight: int = Field(default=4096, ge=1)
+    body_bytes: Count = Field(default=32 * 1024 * 1024, ge=1024)
+    in_flight: Count = Field(default=4096, ge=1)
 
 
 class Config(_Model):
@@ -175,7 +213,7 @@ def split_listen(listen: str) -> tuple[str, int]:
     """("127.0.0.1", 8080) from "127.0.0.1:8080"; IPv6 in brackets. Raises ValueError."""
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or not 0 <= int(port) < 65_536:
+    if not colon or not host or not (port.isascii() and port.isdecimal()) or not 0 <= int(port) < 65_536:
         raise ValueError(f"expected HOST:PORT, got {listen!r}")
     return host, int(port)
 
@@ -196,18 +234,21 @@ def load(path: Path, environ: dict[str, str] | None = None) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from error
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), [f"not YAML: {error}"]) from error
-    if not isinstance(document, dict):
-        raise ConfigError(str(path), [f"expected a mapping of keys, got {type(document).__name__}"])
-    return parse(document, str(path), environ)
+        content = document.read(text)
+    except document.DocumentError as error:
+        raise ConfigError(str(path), [str(error)]) from None
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), [f"expected a mapping of keys, got {_kind(content)}"])
+    return parse(content, str(path), environ)
 
 
-def parse(document: dict[str, Any], source: str, environ: dict[str, str] | None = None) -> Config:
+def parse(content: dict[str, Any], source: str, environ: dict[str, str] | None = None) -> Config:
     """The config in a document already read from YAML or JSON."""
     problems: list[str] = []
-    expanded = _expand(document, dict(os.environ) if environ is None else environ, "", problems)
+    try:
+        expanded = _expand(content, dict(os.environ) if environ is None else environ, "", problems)
+    except RecursionError:
+        raise ConfigError(source, ["nested too deeply to be read, or an alias holds itself"]) from None
     if problems:
         raise ConfigError(source, problems)
     try:
@@ -223,14 +264,34 @@ def parse(document: dict[str, Any], source: str, environ: dict[str, str] | None 
 def describe(detail: ErrorDetails) -> str:
     """One validation error as a line: path, what was expected, what came (never a secret)."""
     path = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "missing":
+    kind = detail["type"]
+    if kind == "missing":
         return f"{path}: required, and not there"
-    if detail["type"] == "extra_forbidden":
+    if kind == "extra_forbidden":
         return f"{path}: not a key that exists here (see examples/gateway.yaml)"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    secret = any(part in _SECRET_KEYS for part in detail["loc"])
-    return f"{path}: {message}" if secret or "got " in message else f"{path}: {message}, got {detail['input']!r}"
+    if kind == "value_error":  # a validator of ours, which says what came
+        return f"{path}: {detail['msg'].removeprefix('Value error, ')}"
+    message = detail["msg"]
+    if not message[1:2].isupper():
+        message = message[:1].lower() + message[1:]
+    return f"{path}: {message}, got {_came(detail)}"
+
+
+def cut(text: str) -> str:
+    """Text from elsewhere as a message shows it, no longer than a person reads."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _came(detail: ErrorDetails) -> str:
+    path, value = detail["loc"], detail["input"]
+    secret = path[:1] == ("keys",) or not {"api_key", "base_url"}.isdisjoint(path)
+    if secret or not isinstance(value, str | int | float | None):
+        return _kind(value)
+    return cut(repr(value))
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
 def _expand(value: Any, environ: dict[str, str], path: str, problems: list[str]) -> Any:

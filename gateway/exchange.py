@@ -28,10 +28,11 @@ class Outcome(StrEnum):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """`status` is what the client got, 0 if nothing. Times are seconds from the request's last byte in, monotonic.
+    """`status` is what the client was answered with, 0 if it left before that.
 
-    `ttft_s` is None when no token was relayed; without streaming it equals `ttlt_s`. `overhead_s` is the part of the
-    time that was the gateway's own. `estimated`: the upstream reported no usage, `usage` is a guess.
+    Times are seconds from the request's last byte in, monotonic. `ttft_s` is None when no token was relayed; without
+    streaming it is the time of the whole answer. `overhead_s` is the part of the time that was the gateway's own.
+    `estimated`: the upstream reported no usage, `usage` is a guess.
     """
 
     request_id: str

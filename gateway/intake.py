@@ -2,8 +2,9 @@
 
 import re
 import secrets
-from dataclasses import dataclass
 from itertools import count
+
+import msgspec
 
 from gateway.face.errors import MISSING_KEY, TOO_MANY, UNKNOWN_MODEL, UNSUPPORTED_ENCODING, WRONG_KEY, ApiError
 from gateway.face.openai import Endpoint, RequestView, read_request
@@ -14,7 +15,7 @@ from router_policies.facts import Facts
 RequestHeaders = dict[bytes, bytes]
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
+_SHOWN = 128  # characters of a name that nobody knows
 _boot = secrets.token_hex(6)
 _number = count()
 
@@ -27,21 +28,29 @@ def request_id(headers: RequestHeaders) -> str:
     return f"req_{_boot}{next(_number):08x}"
 
 
+def check_head(keys: Keys, headers: RequestHeaders) -> Identity:
+    """Whose request this is, before its body has come. Raises `ApiError` for what the head alone rules out."""
+    identity = identify(keys, headers.get(b"authorization"))
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding != b"identity":
+        raise ApiError(UNSUPPORTED_ENCODING, f"Expected an uncompressed body, got content-encoding {encoding!r}.")
+    return identity
+
+
 def identify(keys: Keys, authorization: bytes | None) -> Identity:
     """Who this is. Raises `ApiError` without a key, or with a wrong one, where keys are configured."""
     if keys.open:
         return ANYONE
     if not authorization:
         raise ApiError(MISSING_KEY, "You didn't provide an API key: expected the header 'Authorization: Bearer KEY'.")
-    match = _BEARER.fullmatch(authorization)
-    identity = keys.find(match.group(1).decode("latin-1")) if match else None
+    scheme, _, key = authorization.partition(b" ")
+    identity = keys.find(key.strip()) if scheme.lower() == b"bearer" else None
     if identity is None:
         raise ApiError(WRONG_KEY, "Incorrect API key provided. Ask whoever runs this gateway for a key.")
     return identity
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A request that will be served. `received_at` is when its last byte came, monotonic seconds."""
 
     request_id: str
@@ -62,19 +71,16 @@ def admit(
     query: bytes,
     headers: RequestHeaders,
     body: bytes,
+    identity: Identity,
     received_at: float,
 ) -> Admitted:
-    """Check a whole request and decide where it goes. Raises `ApiError` for every reason to refuse it."""
-    identity = identify(gateway.keys, headers.get(b"authorization"))
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    if encoding != b"identity":
-        raise ApiError(UNSUPPORTED_ENCODING, f"Expected an uncompressed body, got content-encoding {encoding!r}.")
+    """Decide where a whole request goes. Raises `ApiError` for every reason to refuse it."""
     view = read_request(body)
     limit = gateway.config.limits.in_flight
     if len(gateway.in_flight) >= limit:
         raise ApiError(TOO_MANY, f"The gateway is serving {limit} requests already. Try again in a moment.")
-    routes = gateway.routes
-    route = routes.by_name.get(str(view.model))
+    routes, model = gateway.routes, str(view.model)
+    route = routes.by_name.get(model)
     key = request_id
     if route is not None:
         for source in route.sticky:
@@ -82,11 +88,11 @@ def admit(
                 key = f"{source}={value}"
                 break
     try:
-        decision = decide(Facts(str(view.model), key), routes)
+        decision = decide(Facts(model, key), routes)
     except UnknownRoute:
-        raise ApiError(
-            UNKNOWN_MODEL, f"The model {view.model!r} does not exist. GET /v1/models lists those that do.", "model"
-        ) from None
+        name = model if len(model) <= _SHOWN else f"{model[:_SHOWN]}..."
+        message = f"The model {name!r} does not exist. GET /v1/models lists those that do."
+        raise ApiError(UNKNOWN_MODEL, message, "model") from None
     return Admitted(request_id, endpoint, query, headers, body, view, identity, decision, received_at)
 
 

@@ -1,12 +1,12 @@
 """One request through the gateway: send the decided leg, relay its answer, end with one `Exchange`.
 
-Event in, action out, no task of its own: the upstream connection, the client's connection and one timer call in here.
+Event in, action out, no task and no timer of its own: the upstream's connection, the client's connection and the
+worker's tick, which looks at `due_at`, call in here.
 A streamed answer is not committed to the client before its first token, so that until then any failure is still an
 honest HTTP status; a whole answer is held until it is complete. After tokens have gone out, a failure is told inside
 the stream, as an error event without the end mark, which OpenAI clients raise on.
 """
 
-import asyncio
 from time import monotonic
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.exchange import Exchange, Outcome
 from gateway.face.errors import (
+    SHUTTING_DOWN,
     UNSUPPORTED_ENDPOINT,
     UPSTREAM_BROKE_OFF,
     UPSTREAM_INVALID,
@@ -23,7 +24,7 @@ from gateway.face.errors import (
     ErrorKind,
 )
 from gateway.face.headers import forwarded, relayed
-from gateway.face.openai import asks_usage, forwarded_parts
+from gateway.face.openai import forwarded_parts
 from gateway.face.sse import EventTooLong, StreamWatch, read_usage
 from gateway.intake import Admitted
 from gateway.state import Gateway
@@ -33,7 +34,6 @@ from router_policies.prices import Usage, cost_nano_usd
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 BYTES_PER_TOKEN = 4  # of a prompt, for estimates where the upstream reported nothing
-_AFTER_END_S = 1.0  # how long an upstream may take to end a body whose stream has said it is done
 
 _FAULTS: dict[FaultKind, tuple[Outcome, ErrorKind, str]] = {
     FaultKind.CONNECT: (Outcome.CONNECT_ERROR, UPSTREAM_UNREACHABLE, "could not be reached"),
@@ -42,11 +42,8 @@ _FAULTS: dict[FaultKind, tuple[Outcome, ErrorKind, str]] = {
     FaultKind.INVALID: (Outcome.INVALID, UPSTREAM_INVALID, "sent something that is no acceptable answer"),
     FaultKind.TIMEOUT: (Outcome.TIMEOUT, UPSTREAM_TIMEOUT, "did not answer in time"),
 }
-_MISSED = {
-    "ttft_s": "no first token within {:g} s",
-    "stall_s": "nothing came for {:g} s inside the answer",
-    "total_s": "no whole answer within {:g} s",
-}
+_JSON = b"content-type: application/json\r\n"
+_NOTHING = Usage()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -62,19 +59,22 @@ class Client(Protocol):
     def write(self, data: bytes) -> None: ...
     def finish(self) -> None: ...
 
+    def abort(self) -> None:
+        """Close the connection, whatever is still to be written."""
+
 
 class Relay:
     """The upstream's `ResponseSink` on one side, the client's interlocutor on the other."""
 
     __slots__ = (
-        "_answer",
-        "_answer_bytes",
         "_client",
         "_committed",
         "_ended",
         "_first_token_at",
         "_gateway",
         "_headers",
+        "_held",
+        "_held_bytes",
         "_last_data_at",
         "_leg",
         "_paused",
@@ -82,9 +82,9 @@ class Relay:
         "_sent_at",
         "_status",
         "_strip_usage",
-        "_timer",
         "_upstream",
         "_watch",
+        "due_at",
     )
 
     def __init__(self, gateway: Gateway, client: Client, request: Admitted) -> None:
@@ -95,8 +95,8 @@ class Relay:
         self._watch: StreamWatch | None = None  # set when the answer turns out to be a stream
         self._status = 0  # the upstream's
         self._headers = b""
-        self._answer: list[bytes] = []  # what is held back: a whole answer, or a stream before its first token
-        self._answer_bytes = 0
+        self._held: list[bytes] = []  # what is held back: a whole answer, or a stream before its first token
+        self._held_bytes = 0
         self._committed = False
         self._ended = False
         self._first_token_at: float | None = None
@@ -104,21 +104,21 @@ class Relay:
         self._paused = False  # while the client reads too slowly, a silent upstream is not to blame
 
         view, endpoint = request.view, request.endpoint
-        streamed = bool(view.stream)
-        self._strip_usage = streamed and endpoint.usage_option and not asks_usage(view)
+        self._strip_usage = bool(view.stream) and endpoint.usage_option and not view.asks_usage
         body = forwarded_parts(request.body, view, self._upstream.model, ask_usage=self._strip_usage)
-        message = b"".join(
-            (
-                self._upstream.head(endpoint.path, request.query),
-                forwarded(request.headers),
-                b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request.request_id.encode(), sum(map(len, body))),
-                *body,
-            )
+        head = b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            self._upstream.head(endpoint.path, request.query),
+            forwarded(request.headers),
+            request.request_id.encode(),
+            sum(map(len, body)),
+        )
+        deadlines = request.decision.route.deadlines
+        self.due_at = request.received_at + (
+            min(deadlines.ttft_s, deadlines.total_s) if view.stream else deadlines.total_s
         )
         gateway.in_flight.add(self)
-        self._leg = self._upstream.pool.send(message, self, request.decision.route.deadlines.connect_s)
+        self._leg = self._upstream.pool.send(b"".join((head, *body)), self, deadlines.connect_s)
         self._sent_at = monotonic()
-        self._timer = asyncio.get_running_loop().call_later(self._due()[0] - self._sent_at, self._deadline)
 
     # From the client's side.
 
@@ -126,7 +126,7 @@ class Relay:
         """The client left: so does the gateway, and the upstream sees its connection close."""
         if not self._ended:
             self._leg.cancel()
-            self._end(Outcome.CANCELLED)
+            self._end(Outcome.CANCELLED, self._status if self._committed else 0)
 
     def client_slow(self) -> None:
         self._paused = True
@@ -137,11 +137,31 @@ class Relay:
         self._last_data_at = monotonic()
         self._leg.resume()
 
+    # From the worker.
+
+    def deadline(self, now: float) -> None:
+        """`due_at` has passed: one of the deadlines has, or what came meanwhile has put it off."""
+        deadlines, received_at = self._request.decision.route.deadlines, self._request.received_at
+        total_at = received_at + deadlines.total_s
+        stalled_at = (now if self._paused else self._last_data_at) + deadlines.stall_s
+        if now >= total_at:
+            missed = f"no whole answer within {deadlines.total_s:g} s"
+        elif self._first_token_at is None:
+            missed = f"no first token within {deadlines.ttft_s:g} s"
+        elif now >= stalled_at:
+            missed = f"nothing came for {deadlines.stall_s:g} s inside the answer"
+        else:
+            self.due_at = min(total_at, stalled_at)
+            return
+        self._give_up(FaultKind.TIMEOUT, missed)
+        if self._paused:
+            self._client.abort()  # it does not read, and would be waited for in vain
+
     def shut_down(self) -> None:
         """The grace period is over."""
         if not self._ended:
             self._leg.cancel()
-            self._break_off(Outcome.SHUTDOWN, UPSTREAM_BROKE_OFF, "The gateway is shutting down.")
+            self._break_off(Outcome.SHUTDOWN, SHUTTING_DOWN, "The gateway is shutting down.")
 
     # From the upstream's side: `ResponseSink`.
 
@@ -164,8 +184,7 @@ class Relay:
         try:
             events = watch.feed(data)
         except EventTooLong:
-            self._leg.cancel()
-            self.fault(UpstreamFault(FaultKind.INVALID, "an event of its stream is too long"))
+            self._give_up(FaultKind.INVALID, "an event of its stream is too long")
             return
         if self._committed:
             if events:
@@ -178,78 +197,62 @@ class Relay:
             self._commit(events)
         elif events:
             self._hold(events)
-        if watch.first_token and self._first_token_at is None and not self._ended:
+        if watch.first_token and self._first_token_at is None:
             self._first_token_at = monotonic()
-            self._timer.cancel()
-            self._deadline()  # from here on it is stalls that are timed
-        if watch.done and not self._ended:
+            self.due_at = min(self.due_at, self._first_token_at)  # from here on it is stalls that are timed
+        if watch.error is not None:
+            self._leg.cancel()
+            self._end_stream()
+        elif watch.done:
             # The answer is whole. The rest of the upstream's message is read so that its connection can be used again.
             self._end_stream()
-            self._timer = asyncio.get_running_loop().call_later(_AFTER_END_S, self._leg.cancel)
+            self._leg.expect_end()
 
     def end(self) -> None:
-        self._timer.cancel()
         if self._ended:
             return
-        if self._watch is None:
+        watch = self._watch
+        if watch is None:
             self._whole_answer()
-        elif self._watch.finished or self._watch.done or self._watch.error is not None:
-            self._end_stream()
+            return
+        last = watch.flush()
+        if watch.finished or watch.done or watch.error is not None:
+            self._end_stream(last)
         else:
             self.fault(UpstreamFault(FaultKind.TRUNCATED, "the stream ended without a finish reason"))
 
     def fault(self, fault: UpstreamFault) -> None:
         if self._ended:
-            self._timer.cancel()
             return
-        if self._watch is not None and (self._watch.finished or self._watch.done):
-            self._end_stream()  # it broke after everything had been said
+        watch = self._watch
+        if watch is not None and self._committed and (watch.done or watch.usage is not None or watch.error is not None):
+            self._end_stream()  # all had been said: usage comes after the last choice, and an error has been told
             return
         outcome, kind, text = _FAULTS[fault.kind]
         self._break_off(outcome, kind, f"The upstream {self._upstream.name!r} {text} ({fault.detail}).")
 
-    # Deadlines: one timer. It may fire before what is due by then has come due, and is then set again.
-
-    def _due(self) -> tuple[float, str]:
-        """When the next deadline passes (monotonic seconds), and which of the route's it is."""
-        deadlines, received_at = self._request.decision.route.deadlines, self._request.received_at
-        total = (received_at + deadlines.total_s, "total_s")
-        if self._first_token_at is not None:
-            stalled_from = monotonic() if self._paused else self._last_data_at
-            return min(total, (stalled_from + deadlines.stall_s, "stall_s"))
-        if self._request.view.stream:
-            return min(total, (received_at + deadlines.ttft_s, "ttft_s"))
-        return total
-
-    def _deadline(self) -> None:
-        due_at, name = self._due()
-        left = due_at - monotonic()
-        if left > 0:
-            self._timer = asyncio.get_running_loop().call_later(left, self._deadline)
-        else:
-            self._leg.cancel()
-            missed = _MISSED[name].format(getattr(self._request.decision.route.deadlines, name))
-            self.fault(UpstreamFault(FaultKind.TIMEOUT, missed))
-
     # Answering.
 
     def _hold(self, data: bytes) -> None:
-        self._answer.append(data)
-        self._answer_bytes += len(data)
-        if self._answer_bytes > MAX_ANSWER_BYTES:
-            self._leg.cancel()
-            self.fault(UpstreamFault(FaultKind.INVALID, f"an answer of over {MAX_ANSWER_BYTES} bytes"))
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > MAX_ANSWER_BYTES:
+            self._give_up(FaultKind.INVALID, f"an answer of over {MAX_ANSWER_BYTES} bytes")
+
+    def _give_up(self, kind: FaultKind, detail: str) -> None:
+        self._leg.cancel()
+        self.fault(UpstreamFault(kind, detail))
 
     def _commit(self, events: bytes) -> None:
         self._committed = True
         self._client.begin(self._status, self._headers + self._our_headers())
-        if first := b"".join((*self._answer, events)):
+        if first := b"".join((*self._held, events)):
             self._client.write(first)
-        self._answer.clear()
+        self._held.clear()
 
     def _whole_answer(self) -> None:
         done_at = monotonic()
-        status, headers, body = self._status, self._headers, b"".join(self._answer)
+        status, headers, body = self._status, self._headers, b"".join(self._held)
         if 300 <= status < 400:
             self.fault(UpstreamFault(FaultKind.INVALID, f"a redirect ({status}), which is not followed"))
             return
@@ -264,12 +267,14 @@ class Relay:
         else:
             self._end(Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR, status, done_at=done_at)
 
-    def _end_stream(self) -> None:
+    def _end_stream(self, last: bytes = b"") -> None:
         done_at = monotonic()
         watch = self._watch
         assert watch is not None
         if not self._committed:
-            self._commit(b"")
+            self._commit(last)
+        elif last:
+            self._client.write(last)
         self._client.finish()
         outcome = Outcome.UPSTREAM_ERROR if watch.error is not None else Outcome.OK
         self._end(outcome, self._status, usage=watch.usage, done_at=done_at)
@@ -292,27 +297,22 @@ class Relay:
         self._end(Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR, status)
 
     def _our_headers(self) -> bytes:
-        request_id = self._request.request_id.encode()
-        if not self._gateway.config.routing_headers:
-            return b"x-request-id: %b\r\n" % request_id
-        return b"x-request-id: %b\r\nx-understudy-upstream: %b\r\nx-understudy-reason: %b\r\n" % (
-            request_id,
-            self._upstream.name.encode(),
-            self._request.decision.reason.encode(),
-        )
+        request = self._request
+        routing = self._upstream.routing_headers(request.decision.reason)
+        return b"x-request-id: %b\r\n%b" % (request.request_id.encode(), routing)
 
     def _end(self, outcome: Outcome, status: int = 0, usage: Usage | None = None, done_at: float | None = None) -> None:
         self._ended = True
-        self._timer.cancel()
         gateway, request, watch = self._gateway, self._request, self._watch
         gateway.in_flight.discard(self)
         now = monotonic()
-        usage = usage or (watch.usage if watch else None)
-        estimated = usage is None and outcome in _COSTS_UNREPORTED
+        if watch is not None:
+            usage = usage or watch.usage
+            if watch.malformed:
+                gateway.metrics.malformed(self._upstream.name, watch.malformed)
+        estimated = usage is None and self._generated(outcome)
         if usage is None:
-            usage = Usage()
-            if estimated:
-                usage = Usage(len(request.body) // BYTES_PER_TOKEN, watch.events if watch else 0)
+            usage = self._guess() if estimated else _NOTHING
         first = self._first_token_at
         gateway.metrics.record(
             Exchange(
@@ -332,29 +332,32 @@ class Relay:
                 cost_nano_usd=cost_nano_usd(self._upstream.price, usage),
             )
         )
-        if watch is not None and watch.malformed:
-            gateway.metrics.malformed(self._upstream.name, watch.malformed)
 
+    def _generated(self, outcome: Outcome) -> bool:
+        """Whether the upstream had the prompt, and may have generated, though it did not say how much."""
+        if outcome in (Outcome.CLIENT_ERROR, Outcome.UPSTREAM_ERROR):
+            return self._first_token_at is not None
+        return self._leg.sent
 
-# Outcomes in which the upstream had the prompt and may have generated, though it did not say how much.
-_COSTS_UNREPORTED = frozenset(
-    {Outcome.OK, Outcome.TIMEOUT, Outcome.TRUNCATED, Outcome.INVALID, Outcome.CANCELLED, Outcome.SHUTDOWN}
-)
-_JSON = b"content-type: application/json\r\n"
+    def _guess(self) -> Usage:
+        return Usage(len(self._request.body) // BYTES_PER_TOKEN, self._watch.events if self._watch is not None else 0)
 
 
 def _is_event_stream(headers: Headers) -> bool:
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
+    return any(name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in headers)
 
 
 def _says_no_such_path(body: bytes) -> bool:
-    """Whether a 404 is the web server's and not the model API's: no error object, or one that names no more than that.
+    """Whether a 404 is the web server's and not the model API's.
 
-    vLLM's is {"detail": "Not Found"}, llama.cpp's an error with the message "File Not Found".
+    It is no JSON, FastAPI's (vLLM) {"detail": "Not Found"}, or an error that says no more than llama.cpp's.
     """
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True
-    error = decoded.get("error") if isinstance(decoded, dict) else None
-    return not isinstance(error, dict) or error.get("message") in ("Not Found", "File Not Found")
+    if not isinstance(decoded, dict):
+        return True
+    error = decoded.get("error")
+    said = error.get("message") if isinstance(error, dict) else decoded.get("detail")
+    return said in ("Not Found", "File Not Found", "Method Not Allowed")

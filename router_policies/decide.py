@@ -1,6 +1,6 @@
 """Where a request goes, and why."""
 
-from dataclasses import dataclass
+import msgspec
 
 from router_policies.facts import Facts
 from router_policies.routes import Role, Route, Routes
@@ -9,8 +9,7 @@ from router_policies.split import Salt, point
 SPLIT = "split"  # the reason: the key's point under the route's weight
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """`propensity` is the probability, over keys, with which this request's side was chosen: statistics divide by it.
 
     It is 1 where the split leaves no choice (0 % or 100 %), never 0.

@@ -1,10 +1,9 @@
 """Facts: what a decision may know of a request, gathered without calling a model."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """`route` is the model name the app asked for; `sticky_key` what keeps one session on one side of the split."""
 
     route: str

@@ -7,13 +7,14 @@ times 10**6), so that a sum over any number of calls is exact and only one round
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+
 NANO_USD_PER_USD = 10**9
 _PICO_PER_TOKEN = 10**6  # pico-dollars per token for each USD per 1M tokens
 _FINEST = Decimal("0.000001")  # the finest price that is exact: USD per 1M tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call. `cached_input` is the part of `input` the upstream read from its prefix cache."""
 
     input: int = 0

@@ -71,7 +71,3 @@ class Routes:
     @classmethod
     def of(cls, *routes: Route) -> "Routes":
         return cls(MappingProxyType({route.name: route for route in routes}))
-
-    def replacing(self, route: Route) -> "Routes":
-        """A new snapshot with `route` in place of the one of the same name."""
-        return Routes(MappingProxyType({**self.by_name, route.name: route}))

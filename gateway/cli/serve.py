@@ -1,22 +1,37 @@
 """`understudy serve`."""
 
 import logging
+import math
 import os
 import signal
+import socket
 import tempfile
+from functools import partial
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from gateway import config
-from gateway.app import CONFIG_ENV
+from gateway import __version__, config
+from gateway.app import create_app
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, fail
+from gateway.state import CLIENT_IDLE_S
+from gateway.stores.protocols import StoreError
+from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.metrics import MULTIPROC_DIR
 
-_CLIENT_IDLE_S = 75  # longer than the 60 s for which load balancers keep an idle connection
+_ENDED_UNASKED = 3
+_BACKLOG = 2048
+_LOGGING: dict[str, Any] = {  # of this process and, by way of uvicorn, of every worker
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+}
+_log = logging.getLogger(__name__)
 
 
 def serve(
@@ -27,42 +42,78 @@ def serve(
 ) -> None:
     """Serve the routes of a config file until SIGTERM or Ctrl-C.
 
-    Ending is graceful: no new connections, requests under way are finished (for at most `drain_s`), exit code 0.
+    Ending is graceful: no new connections, requests under way are finished (for at most `drain_s`), exit code 0. Exit
+    code 1 says that it could not start, 3 that it ended by itself. The file is read once: a change needs a restart.
     """
     try:
         settings = config.load(config_file)
     except config.ConfigError as error:
         fail(str(error))
-    os.environ[CONFIG_ENV] = str(config_file.resolve())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    host, port = config.split_listen(settings.listen)
+    listener = _listen(settings.listen)
+    _try_store(settings)
     server = uvicorn.Config(
-        "gateway.app:create_app",
+        partial(create_app, settings),  # workers are spawned: they get the config itself, not the file's name
         factory=True,
-        http="gateway.face.http:Face",  # by name: workers are spawned and import it themselves
+        http="gateway.face.http:Face",
         ws="none",
         lifespan="on",
-        host=host,
-        port=port,
         workers=workers,
+        log_config=_LOGGING,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=_CLIENT_IDLE_S,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_keep_alive=math.ceil(CLIENT_IDLE_S),
+        timeout_graceful_shutdown=math.ceil(settings.drain_s),
     )
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    _log.info("Understudy %s running on http://%s:%d (Ctrl-C ends it)", __version__, address, port)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     if workers == 1:
-        uvicorn.Server(server).run()
-        return
-    with tempfile.TemporaryDirectory(prefix="understudy-metrics-") as shared:
-        os.environ[MULTIPROC_DIR] = shared
-        _Workers(server, sockets=[server.bind_socket()]).run()
+        uvicorn.Server(server).run(sockets=[listener])
+    else:
+        with tempfile.TemporaryDirectory(prefix="understudy-metrics-") as shared:
+            os.environ[MULTIPROC_DIR] = shared
+            supervisor = _Workers(server, sockets=[listener])
+            supervisor.run()
+            if supervisor.asked_to_end:
+                return
+    raise typer.Exit(_ENDED_UNASKED)
+
+
+def _listen(listen: str) -> socket.socket:
+    """The socket that all workers share. Whatever comes before they are ready waits in its backlog."""
+    host, port = config.split_listen(listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        fail(f"listen: {listen} cannot be used: {error.strerror}")
+
+
+def _try_store(settings: config.Config) -> None:
+    store = SqliteStore(settings.store_path)
+    try:
+        store.open()
+    except StoreError as error:
+        fail(f"store: {error}")
+    finally:
+        store.close()
 
 
 class _Workers(Multiprocess):
     """uvicorn's supervisor of worker processes: it starts them, and starts another where one dies."""
+
+    asked_to_end = False
+
+    def handle_int(self) -> None:
+        self.asked_to_end = True
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        self.asked_to_end = True
+        super().handle_term()
 
     def terminate_all(self) -> None:
         """The parent's copy of the listening socket would go on taking connections that no worker answers."""

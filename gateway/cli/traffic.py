@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from gateway.cli.options import fail
+from gateway.config import is_header_text
 
 
 def traffic(
@@ -24,14 +25,18 @@ def traffic(
     It is live within a second on every worker. Requests under way are not touched, and raising the share moves nobody
     from the student back to the teacher.
     """
+    if key and not is_header_text(key):
+        fail("--key: expected printable ASCII characters without spaces, got others among them (not shown)")
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    address = f"{url.rstrip('/')}/admin/routes/{quote(route)}"
     try:
+        address = f"{url.rstrip('/')}/admin/routes/{quote(route)}"
         with httpx2.Client(timeout=10, headers=headers) as client:
             before = _json(client.get(address))
             after = _json(client.patch(address, json={"student_percent": percent, "reason": reason}))
     except httpx2.HTTPError as error:
         fail(f"{url} cannot be reached: {error}. Is the gateway running? --url says where it is.")
+    except (httpx2.InvalidURL, ValueError) as error:
+        fail(f"this cannot be asked of {url}: {error}")
     Console().print(
         f"{route}: {before['document']['student_percent']:g} % -> {after['document']['student_percent']:g} % "
         f"of sessions to {after['document']['student']} (version {after['version']}).",

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.config import LIVE_KEYS, Config, RouteConfig, describe
-from gateway.stores.protocols import ConfigStore, Document, StoredRoute, VersionConflict
+from gateway.config import LIVE_KEYS, Config, RouteConfig, cut, describe
+from gateway.stores.protocols import ConfigStore, Document, StoredRoute, StoreError, VersionConflict
 from router_policies.routes import Route, Routes
 
 _TRIES = 8  # when writers race and the caller named no version
@@ -23,11 +23,12 @@ class UnknownRouteName(LookupError):
 
 
 class InvalidChange(ValueError):
-    """`problems` names each thing wrong with a change, by path."""
+    """`problems` names each thing wrong with a change, by path; `key` is the first key that is wrong, if it is one."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], key: str | None) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,21 @@ class Door:
     def _effective(self, name: str, overrides: Document) -> RouteConfig:
         return RouteConfig.model_validate({**self._config.routes[name].model_dump(), **overrides})
 
-    def _build(self, name: str, stored: StoredRoute | None) -> Route:
+    def _standing(self, name: str, stored: StoredRoute | None) -> RouteConfig:
         if stored is None:
-            return self._config.routes[name].route(name)
-        return self._effective(name, stored.overrides).route(name, stored.version)
+            return self._config.routes[name]
+        try:
+            return self._effective(name, stored.overrides)
+        except ValidationError as error:
+            problems = "; ".join(describe(detail) for detail in error.errors())
+            raise StoreError(f"version {stored.version} of route {name} is not valid, change it: {problems}") from None
+
+    def _build(self, name: str, stored: StoredRoute | None) -> Route:
+        return self._standing(name, stored).route(name, stored.version if stored else 0)
 
     def _show(self, name: str, stored: StoredRoute | None) -> LiveRoute:
         overrides = stored.overrides if stored else {}
-        document = self._effective(name, overrides).model_dump()
+        document = self._standing(name, stored).model_dump()
         version = stored.version if stored else 0
         return LiveRoute(
             name=name,
@@ -112,20 +120,18 @@ class Door:
         )
 
     def _validate(self, name: str, patch: Document, overrides: Document) -> None:
-        problems = [
-            f"{key}: cannot be changed while serving; expected {', '.join(sorted(LIVE_KEYS))}"
-            for key in patch
-            if key not in LIVE_KEYS
-        ]
+        known = ", ".join(sorted(LIVE_KEYS))
+        unknown = [key for key in patch if key not in LIVE_KEYS]
+        if unknown:
+            problems = [f"{cut(key)}: cannot be changed while serving; expected {known}" for key in unknown]
+            raise InvalidChange(problems, cut(unknown[0]))
         if not patch:
-            problems.append(f"expected at least one of {', '.join(sorted(LIVE_KEYS))}")
-        if not problems:
-            try:
-                self._effective(name, overrides)
-            except ValidationError as error:
-                problems = [describe(detail) for detail in error.errors()]
-        if problems:
-            raise InvalidChange(problems)
+            raise InvalidChange([f"expected at least one of {known}"], None)
+        try:
+            self._effective(name, overrides)
+        except ValidationError as error:
+            details = error.errors()
+            raise InvalidChange([describe(detail) for detail in details], str(details[0]["loc"][0])) from None
 
 
 def _merge(target: Document, patch: Document) -> Document:

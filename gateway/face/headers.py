@@ -33,9 +33,21 @@ _NOT_RELAYED = frozenset(
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines of a request's headers that go on to the upstream."""
-    return b"".join(b"%b: %b\r\n" % (name, headers[name]) for name in _FORWARDED if name in headers)
+    lines = b""
+    for name in _FORWARDED:
+        if name in headers:
+            lines += b"%b: %b\r\n" % (name, headers[name])
+    return lines
 
 
 def relayed(headers: Headers) -> bytes:
     """The lines of an answer's headers that go on to the client."""
-    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers if name not in _NOT_RELAYED])
+    lines = b""
+    for name, value in headers:
+        if name not in _NOT_RELAYED:
+            lines += b"%b: %b\r\n" % (name, value)
+        elif name == b"connection" and value.lower() not in (b"close", b"keep-alive"):
+            # It names headers that belong to the upstream's connection alone (RFC 9110 section 7.6.1).
+            own = {token.strip() for token in value.lower().split(b",")} | {b"connection"}
+            return relayed([header for header in headers if header[0] not in own])
+    return lines

@@ -1,6 +1,6 @@
 """The hot face: requests to models are served by uvicorn's own protocol object, below ASGI.
 
-Measured, this is 1.7 times a plain ASGI callable: no scope, no task, no events per request. `Face` is a subclass of
+No scope, no task, no timer, no events per request: `docs/decisions/0001` has the reasons. `Face` is a subclass of
 uvicorn's httptools protocol. A POST to one of the model endpoints becomes a `HotCycle`, which stands where uvicorn
 keeps its `RequestResponseCycle`, so that keep-alive, pipelining and shutdown stay uvicorn's; every other request goes
 to the ASGI app, on the same port and even the same connection. uvicorn's minor version is pinned for that, and
@@ -17,220 +17,130 @@ from uvicorn.config import Config as UvicornConfig
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway.face.errors import INTERNAL, INVALID_HTTP, TOO_LARGE, ApiError
-from gateway.face.openai import ENDPOINTS, Endpoint
-from gateway.intake import RequestHeaders, admit, request_id
-from gateway.relay import Relay
+from gateway.face.cycle import HotCycle
+from gateway.face.errors import HEAD_TOO_LARGE, INVALID_HTTP, ApiError
+from gateway.face.openai import ENDPOINTS
 from gateway.state import Gateway
 
-_log = logging.getLogger(__name__)
-_CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
+MAX_HEAD_BYTES = 256 * 1024  # more than this in one head is refused; less may pass
 _LINGER_S = 2.0  # how long a refused upload is read and dropped, so that its sender gets to see the answer
-_LAST_CHUNK = b"0\r\n\r\n"
-
-
-class _NoEvent:
-    """uvicorn wakes a cycle's task by an event; a hot cycle has no task."""
-
-    def set(self) -> None: ...
-
-
-_NO_EVENT = _NoEvent()
-
-
-class HotCycle:
-    """One request to a model on a connection, and the `Client` of its relay.
-
-    The first group of attributes is what uvicorn reads and sets on the current cycle of a connection.
-    """
-
-    __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_chunked",
-        "_endpoint",
-        "_expects_continue",
-        "_face",
-        "_headers",
-        "_query",
-        "_received_at",
-        "_refused",
-        "_relay",
-        "_request_id",
-        "_started",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "more_body",
-        "response_complete",
-    )
-
-    def __init__(self, face: "Face", endpoint: Endpoint, query: bytes, headers: RequestHeaders) -> None:
-        self.disconnected = False
-        self.keep_alive = face.parser.should_keep_alive() and face.parser.get_http_version() != "1.0"
-        self.message_event = _NO_EVENT
-        self.more_body = True
-        self.response_complete = False
-
-        self._face = face
-        self._endpoint = endpoint
-        self._query = query
-        self._headers = headers
-        self._request_id = request_id(headers)
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._received_at = 0.0
-        self._refused: ApiError | None = None
-        self._relay: Relay | None = None
-        self._started = False
-        self._chunked = face.parser.get_http_version() != "1.0"
-        self._expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
-        length = headers.get(b"content-length", b"")
-        if _CONTENT_LENGTH.fullmatch(length) and int(length) > self._limit:
-            self._refuse_size()
-
-    # The request.
-
-    def start(self) -> None:
-        """It is this request's turn to be answered."""
-        if self._face.transport.is_closing():
-            return
-        self._started = True
-        if self._refused is not None:
-            self._refuse(self._refused)
-        elif not self.more_body:
-            self._serve()
-        elif self._expects_continue:
-            self._face.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def body(self, data: bytes) -> None:
-        if self._refused is not None:
-            return
-        self._body_bytes += len(data)
-        if self._body_bytes > self._limit:
-            self._body.clear()
-            self._refuse_size()
-            if self._started:
-                self._refuse(self._refused)
-        else:
-            self._body.append(data)
-
-    def body_complete(self) -> None:
-        self.more_body = False
-        self._received_at = monotonic()
-        if self._started and self._refused is None:
-            self._serve()
-
-    def _serve(self) -> None:
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
-        gateway = self._face.gateway
-        try:
-            request = admit(
-                gateway, self._request_id, self._endpoint, self._query, self._headers, body, self._received_at
-            )
-            self._relay = Relay(gateway, self, request)
-            if self._face.flow.write_paused:  # by the answer before this one
-                self._relay.client_slow()
-        except ApiError as error:
-            self._refuse(error)
-        except Exception:
-            _log.exception("request %s failed inside the gateway", self._request_id)
-            self._refuse(ApiError(INTERNAL, "The gateway failed on this request; its log says why."))
-
-    @property
-    def _limit(self) -> int:
-        return self._face.gateway.config.limits.body_bytes
-
-    def _refuse_size(self) -> None:
-        self._refused = ApiError(
-            TOO_LARGE, f"Expected a request body of at most {self._limit} bytes, got a larger one."
-        )
-
-    def _refuse(self, error: ApiError | None) -> None:
-        assert error is not None
-        self._face.gateway.metrics.refused(error.kind.code)
-        headers = f"content-type: application/json\r\nx-request-id: {self._request_id}\r\n"
-        if error.kind.status == 429:
-            headers += "retry-after: 1\r\n"
-        if self.more_body:
-            self.keep_alive = False
-        self.respond(error.kind.status, headers.encode(), error.body)
-
-    # From the connection, while this request is the one being answered.
-
-    def gone(self) -> None:
-        if self._relay is not None and not self.response_complete:
-            self._relay.client_gone()
-
-    def slow(self) -> None:
-        if self._relay is not None:
-            self._relay.client_slow()
-
-    def ready(self) -> None:
-        if self._relay is not None:
-            self._relay.client_ready()
-
-    # `gateway.relay.Client`.
-
-    def respond(self, status: int, headers: bytes, body: bytes) -> None:
-        self._face.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head(status), headers, len(body), body))
-        self._complete()
-
-    def begin(self, status: int, headers: bytes) -> None:
-        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        self._face.transport.write(b"%b%b%b\r\n" % (self._head(status), headers, framing))
-
-    def write(self, data: bytes) -> None:
-        self._face.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-
-    def finish(self) -> None:
-        if self._chunked:
-            self._face.transport.write(_LAST_CHUNK)
-        self._complete()
-
-    def _head(self, status: int) -> bytes:
-        head = [STATUS_LINE[status]]
-        for name, value in self._face.server_state.default_headers:
-            head += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
-            head.append(b"connection: close\r\n")
-        return b"".join(head)
-
-    def _complete(self) -> None:
-        self.response_complete = True
-        self._face.answered(self)
+_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_log = logging.getLogger(__name__)
 
 
 class Face(HttpToolsProtocol):
-    """uvicorn's protocol, with the model endpoints served here. `_active` is the hot cycle being answered, if any."""
+    """uvicorn's protocol, with the model endpoints served here. `_active` is the hot cycle being answered, if any.
+
+    Idle connections are closed by the worker's housekeeping and not by a timer each.
+    """
 
     def __init__(
         self, config: UvicornConfig, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.gateway: Gateway = app_state["gateway"]
+        self.waiting_since: float | None = None
         self._active: HotCycle | None = None
-        self._hot = False  # whether the request being read is hot
+        self._hot: HotCycle | None = None  # the hot request being read
+        self._upgrading = False  # the request being read asks for another protocol
         self._lingering = False  # the last answer has been given; what still comes is dropped
+        self._in_head = False
+        self._head_bytes = 0
 
-    # Reading. uvicorn builds an ASGI scope when a message begins; here that waits until the path is known.
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.waiting_since = monotonic()
+        self.gateway.clients.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        active, self._active = self._active, None
+        self.gateway.clients.discard(self)
+        super().connection_lost(exc)
+        if isinstance(self.cycle, HotCycle):
+            self.cycle = None
+        if active is not None:
+            active.gone()
+
+    def close_idle(self) -> None:
+        self.transport.close()
+
+    # Reading.
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
+        try:
+            self._feed(data)
+        except httptools.HttpParserCallbackError:
+            _log.exception("reading a request failed inside the gateway")
+            self.transport.close()
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _feed(self, data: bytes) -> None:
+        was_in_head = self._in_head
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+            return
+        if was_in_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_bytes(ApiError(HEAD_TOO_LARGE, f"Expected a head of at most {MAX_HEAD_BYTES} bytes."))
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Go on with the request as if it had not asked for another protocol, as RFC 9110 section 7.8 allows.
+
+        The parser has stopped after its head, taking it to have no body. JDK clients ask for HTTP/2 with every request.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT is for proxies")
+        head = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(t for t in tokens if t.lower() not in (b"upgrade", b"http2-settings"))
+            if value and name not in (b"upgrade", b"http2-settings"):
+                head += b"%b: %b\r\n" % (name, value)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._feed(head + b"\r\n" + rest)
 
     def on_message_begin(self) -> None:
+        """uvicorn builds an ASGI scope here; ours waits until the path is known."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
-        self._hot = False
+        self._hot = None
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        path, mark, query = self.url.partition(b"?")
-        endpoint = ENDPOINTS.get(path)
+        self._in_head = False
+        if self._lingering:
+            return
+        self._upgrading = self.parser.should_upgrade()
+        if self._upgrading:
+            return
+        self.waiting_since = None
+        if not self.url.startswith(b"/"):
+            self.url = _ABSOLUTE.sub(b"", self.url, count=1) or b"/"
+        query = b""
+        endpoint = ENDPOINTS.get(self.url)
+        if endpoint is None:
+            path, mark, query = self.url.partition(b"#")[0].partition(b"?")
+            endpoint = ENDPOINTS.get(path)
+            query = mark + query
         if endpoint is None or self.parser.get_method() != b"POST":
             self._begin_cold()
             super().on_headers_complete()
             return
-        self._hot = True
-        cycle = HotCycle(self, endpoint, mark + query, dict(self.headers))
+        cycle = HotCycle(self, endpoint, query)
+        self._hot = cycle
         current: Any = self.cycle
         self.cycle = cycle  # type: ignore[assignment]
         if current is None or current.response_complete:
@@ -241,47 +151,51 @@ class Face(HttpToolsProtocol):
             self.pipeline.appendleft((cycle, None))  # type: ignore[arg-type]
 
     def _begin_cold(self) -> None:
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
-        self.expect_100_continue = expects
+        self.expect_100_continue = (b"expect", b"100-continue") in [(name, value.lower()) for name, value in headers]
 
     def on_body(self, body: bytes) -> None:
-        if self._hot:
-            self.cycle.body(body)  # type: ignore[operator]
-        else:
+        if self._hot is not None:
+            self._hot.body(body)
+        elif not self._lingering:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._hot:
-            self.cycle.body_complete()  # type: ignore[attr-defined]
-        else:
+        if self._hot is not None:
+            self._hot.body_complete()
+        elif not (self._upgrading or self._lingering):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP. That can be said unless an answer is being written or waited for."""
+        """What came is no HTTP."""
+        self._refuse_bytes(ApiError(INVALID_HTTP, msg))
+
+    def _refuse_bytes(self, error: ApiError) -> None:
+        """Say what is wrong with what came, unless an answer is under way, and close."""
         current: Any = self.cycle
-        still_reading = self._active is not None and self._active is current and current.more_body
-        if current is None or current.response_complete or still_reading:
-            self.gateway.metrics.refused(INVALID_HTTP.code)
-            body = ApiError(INVALID_HTTP, msg).body
+        if current is None or current.response_complete:
+            self.gateway.metrics.refused(error.kind.code)
             self.transport.write(
                 b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (STATUS_LINE[INVALID_HTTP.status], len(body), body)
+                % (STATUS_LINE[error.kind.status], len(error.body), error.body)
             )
+        elif self._active is not None and self._active is current and self._active.more_body:
+            self._active.refuse(error)
+            return
         self.transport.close()
 
-    def data_received(self, data: bytes) -> None:
-        if self._lingering:
-            return
-        try:
-            super().data_received(data)
-        except httptools.HttpParserCallbackError:  # pragma: no cover - a defect of ours; the connection cannot go on
-            _log.exception("the request parser's callback failed")
-            self.transport.close()
-
     # Answering.
+
+    def default_lines(self) -> bytes:
+        """uvicorn's default headers, the date, as lines. It makes a new list of them every second."""
+        gateway, headers = self.gateway, self.server_state.default_headers
+        if gateway.default_headers is not headers:
+            gateway.default_headers = headers
+            gateway.default_lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return gateway.default_lines
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """uvicorn starts the next pipelined request by this."""
@@ -302,12 +216,16 @@ class Face(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        active = self._active
-        self._active = None
-        super().connection_lost(exc)
-        if active is not None:
-            active.gone()
+    def on_response_complete(self) -> None:
+        """uvicorn's, without the timer for idle connections."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.waiting_since = monotonic()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -6,6 +6,7 @@ is always known).
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -28,8 +29,11 @@ EMBEDDINGS = Endpoint("/v1/embeddings", usage_option=False)
 ENDPOINTS = {endpoint.path.encode(): endpoint for endpoint in (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)}
 
 
-class RequestView(msgspec.Struct, frozen=True):
-    """The keys that routing reads. `user` and its successor `safety_identifier` may be anything; text is used."""
+class RequestView(msgspec.Struct, frozen=True, gc=False):
+    """The keys that routing reads. `user` and its successor `safety_identifier` may be anything; text is used.
+
+    `stream_options` is the text of its value, as it came.
+    """
 
     model: str | msgspec.UnsetType = msgspec.UNSET
     stream: bool | None = None
@@ -44,8 +48,17 @@ class RequestView(msgspec.Struct, frozen=True):
                 return value
         return None
 
+    @property
+    def asks_usage(self) -> bool:
+        """Whether the client itself asked for the usage chunk of a stream."""
+        options = _decode_options(self.stream_options)
+        return options is not None and _includes_usage(options)
+
+
+Object = dict[str, msgspec.Raw]
 
 _decode_view = msgspec.json.Decoder(RequestView).decode
+_decode_object = msgspec.json.Decoder(Object).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,6 +66,8 @@ def read_request(body: bytes) -> RequestView:
     """The view of a request body. Raises `ApiError` for what is not a JSON object with a string `model`."""
     try:
         view = _decode_view(body)
+        if view.stream_options is not msgspec.UNSET:
+            msgspec.json.decode(view.stream_options)  # the one value that is looked into later
     except msgspec.ValidationError as error:
         expected, _, path = str(error).partition(" - at `$")
         if not path:
@@ -71,17 +86,24 @@ def read_request(body: bytes) -> RequestView:
 def forwarded_parts(body: bytes, view: RequestView, model: str, *, ask_usage: bool) -> list[bytes]:
     """The body to forward, as parts to join: `model` in place of the route's name, and usage asked for if `ask_usage`.
 
-    All other bytes stay as they came.
+    All other bytes stay as they came, unless a key is written in a way that hides it (`"mod\\u0065l"`): then the object
+    is written anew, its other values still byte for byte. `stream_options` that are no object stay as they are: what to
+    say of them is the upstream's. Raises `ApiError` for a body whose keys are no text.
     """
-    edits = [(span, _encode(model)) for span in _value_spans(body, "model", view.model)]
-    if ask_usage:
-        options = _wanted_options(view)
+    edits = [(span, _encode(model)) for span in _model_spans(body)]
+    options = _wanted_options(view) if ask_usage else None
+    if options is not None and edits:
         if view.stream_options is msgspec.UNSET:
             end = edits[-1][0][1]
             edits.append(((end, end), b',"stream_options":' + options))
-        elif options:
-            edits += [(span, options) for span in _value_spans(body, "stream_options", None)]
-    edits.sort(key=lambda edit: edit[0])
+        else:
+            spans = _options_spans(body, view.stream_options)
+            edits += [(span, options) for span in spans]
+            if not spans:
+                edits.clear()
+    if not edits:
+        return [_written_anew(body, model, options)]
+    edits.sort(key=_start)
     parts: list[bytes] = []
     at = 0
     for (start, end), text in edits:
@@ -91,69 +113,78 @@ def forwarded_parts(body: bytes, view: RequestView, model: str, *, ask_usage: bo
     return parts
 
 
-def asks_usage(view: RequestView) -> bool:
-    """Whether the client itself asked for the usage chunk of a stream."""
-    options = view.stream_options
+def _start(edit: tuple["Span", bytes]) -> "Span":
+    return edit[0]
+
+
+def _decode_options(options: msgspec.Raw | msgspec.UnsetType) -> Object | None:
+    """`stream_options` as an object, null as an empty one; None if it is anything else."""
     if options is msgspec.UNSET:
-        return False
-    decoded = msgspec.json.decode(options)
-    return isinstance(decoded, dict) and decoded.get("include_usage") is True
+        return {}
+    try:
+        return _decode_object(options) if bytes(options) != b"null" else {}
+    except msgspec.ValidationError:
+        return None
 
 
-def _wanted_options(view: RequestView) -> bytes:
-    """The client's `stream_options` with usage included; empty if they need no change (so or not an object at all)."""
-    if view.stream_options is msgspec.UNSET:
-        return b'{"include_usage":true}'
-    options = msgspec.json.decode(view.stream_options)
-    if options is None:
-        options = {}
-    if not isinstance(options, dict) or options.get("include_usage") is True:
-        return b""
+def _wanted_options(view: RequestView) -> bytes | None:
+    """The client's `stream_options` with usage included; None if nothing can or need be done to them."""
+    options = _decode_options(view.stream_options)
+    if options is None or _includes_usage(options):
+        return None
     return _encode({**options, "include_usage": True})
 
 
-# Finding a top-level value. In valid JSON the text `"model":` (no backslash) is always a key, since quotes inside a
-# string are escaped. So one match is the top-level key, unless a key is written with \u escapes; both doubts, and
-# several matches, are settled by walking the whole object.
+def _includes_usage(options: Object) -> bool:
+    return "include_usage" in options and bytes(options["include_usage"]) == b"true"
 
-_MODEL = re.compile(rb'"model"\s*+:\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+")')
-_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]|[^\s,:{}\[\]"]++')
+
+def _written_anew(body: bytes, model: str, options: bytes | None) -> bytes:
+    try:
+        members = _decode_object(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(INVALID_JSON, f"The request body is not valid JSON: {error}.") from None
+    members["model"] = msgspec.Raw(_encode(model))
+    if options is not None:
+        members["stream_options"] = msgspec.Raw(options)
+    return _encode(members)
+
+
+# Finding a top-level member. In valid JSON the text `"model":` (no backslash) is always a key, since quotes inside a
+# string are escaped. If it is there once it is the top-level key, for there is one; else the depth of each is counted,
+# over the text before it with its strings taken out. Escaped letters, which could spell a key, are a case of their own.
 
 Span = tuple[int, int]
 
-
-def _value_spans(body: bytes, key: str, expected: object) -> list[Span]:
-    """The spans of the values of the top-level `key`, in order; several if the key is there several times."""
-    if key == "model" and not _ESCAPED_ASCII.search(body):
-        matches = [match.span(1) for match in _MODEL.finditer(body)]
-        if len(matches) == 1 and msgspec.json.decode(body[slice(*matches[0])]) == expected:
-            return matches
-    return _walk(body, key)
+_MODEL = re.compile(rb'"model"\s*+:\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+")')
+_OPTIONS = re.compile(rb'"stream_options"\s*+:\s*+')
+_ESCAPED_LETTER = re.compile(rb"\\u00[567]")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 
-def _walk(body: bytes, key: str) -> list[Span]:
-    """Token by token through the object, keeping the depth: at depth 1, keys and values take turns."""
-    spans = []
-    depth = 0
-    is_key = True
-    wanted = False
-    value_start = -1
-    for token in _TOKEN.finditer(body):
-        first = body[token.start()]
-        if first in b"}]":
-            depth -= 1
-        if depth == 1 and is_key:
-            wanted = msgspec.json.decode(token.group()) == key
-            is_key = False
-        elif depth == 1:
-            if value_start < 0:
-                value_start = token.start()
-            if first not in b"{[":
-                if wanted:
-                    spans.append((value_start, token.end()))
-                value_start = -1
-                is_key = True
-        if first in b"{[":
-            depth += 1
-    return spans
+def _model_spans(body: bytes) -> list[Span]:
+    """The spans of the values of the top-level `model`; several if it is there several times, none if one is hidden."""
+    if b"\\" in body and _ESCAPED_LETTER.search(body):
+        return []
+    first = body.find(b'"model"')
+    if first == body.rfind(b'"model"'):
+        match = _MODEL.match(body, first)
+        return [match.span(1)] if match else []
+    return [match.span(1) for match in _at_top(_MODEL, body)]
+
+
+def _options_spans(body: bytes, value: msgspec.Raw) -> list[Span]:
+    """The spans of the top-level `stream_options` with this value."""
+    text = bytes(value)
+    found = [match.end() for match in _at_top(_OPTIONS, body)]
+    return [(start, start + len(text)) for start in found if body.startswith(text, start)]
+
+
+def _at_top(member: re.Pattern[bytes], body: bytes) -> Iterator[re.Match[bytes]]:
+    depth = at = 0
+    for match in member.finditer(body):
+        between = _STRING.sub(b"", body[at : match.start()])
+        at = match.start()
+        depth += between.count(b"{") + between.count(b"[") - between.count(b"}") - between.count(b"]")
+        if depth == 1:
+            yield match

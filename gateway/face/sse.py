@@ -17,29 +17,29 @@ from router_policies.prices import Usage
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _MARKERS = (b'"usage"', b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "')
 _RESPONSES_MARKERS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"', b'"error"')
-_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+# A line ends with CRLF, LF or CR, an event with two such ends. A CR that is the last byte here may be half of a CRLF.
+_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?:\r\n|\n|\r(?!\Z))")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_EDGE = 3  # an event's end is at most four bytes, so it may lie across two pieces with three of them in the first
+_MOST_TOKENS = 10**12  # more than any answer has: what is above is no count
 
 
-class UsageReport(msgspec.Struct, frozen=True):
+_NULL = msgspec.Raw(b"null")
+
+
+class _Details(msgspec.Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class _UsageReport(msgspec.Struct, frozen=True):
     """Usage as chat, completions and embeddings report it (`prompt_`, `completion_`) and as responses do."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: object = None
+    prompt_tokens_details: _Details | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
-    input_tokens_details: object = None
-
-    @property
-    def usage(self) -> Usage:
-        details = self.prompt_tokens_details or self.input_tokens_details
-        cached = details.get("cached_tokens") if isinstance(details, dict) else None
-        return Usage(
-            max(0, self.prompt_tokens or self.input_tokens or 0),
-            max(0, self.completion_tokens or self.output_tokens or 0),
-            max(0, cached) if isinstance(cached, int) else 0,
-        )
+    input_tokens_details: _Details | None = None
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -55,35 +55,60 @@ class _Choice(msgspec.Struct, frozen=True):
         return self.delta is not None and any(value for key, value in self.delta.items() if key != "role")
 
 
-class _Response(msgspec.Struct, frozen=True):
-    usage: UsageReport | None = None
+class _Chunk(msgspec.Struct, frozen=True):
+    """An event of a chat or completions stream."""
 
-
-class _Event(msgspec.Struct, frozen=True):
     choices: list[_Choice] | None = None
-    usage: UsageReport | None = None
+    usage: msgspec.Raw = _NULL  # by itself, so that an odd one does not spoil the rest
     error: object = None
-    type: object = None
+
+
+class _ResponsesEvent(msgspec.Struct, frozen=True):
+    type: str = ""
     delta: object = None
-    response: _Response | None = None
+    response: dict[str, msgspec.Raw] | None = None
+    error: object = None
+    code: object = None
+    message: object = None
+    param: object = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    usage: UsageReport | None = None
-    response: _Response | None = None
+    usage: _UsageReport | None = None
 
 
-_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_responses_event = msgspec.json.Decoder(_ResponsesEvent).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_usage = msgspec.json.Decoder(_UsageReport | None).decode
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_usage(body: bytes) -> Usage | None:
     """The usage a whole (non-streamed) answer reports, if it is JSON and reports any."""
     try:
-        report = _decode_answer(body).usage
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _counted(_decode_answer(body).usage)
+    except _NOT_JSON:
         return None
-    return report.usage if report else None
+
+
+def _read_usage(report: msgspec.Raw) -> Usage | None:
+    try:
+        return _counted(_decode_usage(report))
+    except _NOT_JSON:
+        return None
+
+
+def _counted(report: _UsageReport | None) -> Usage | None:
+    if report is None:
+        return None
+    details = report.prompt_tokens_details or report.input_tokens_details
+    counts = (
+        report.prompt_tokens or report.input_tokens or 0,
+        report.completion_tokens or report.output_tokens or 0,
+        (details.cached_tokens or 0) if details else 0,
+    )
+    return Usage(*counts) if all(0 <= count <= _MOST_TOKENS for count in counts) else None
 
 
 class EventTooLong(Exception):
@@ -103,6 +128,7 @@ class StreamWatch:
         "_responses",
         "_strip_usage",
         "_tail",
+        "_tail_bytes",
         "done",
         "error",
         "events",
@@ -116,7 +142,8 @@ class StreamWatch:
         self._responses = endpoint is RESPONSES
         self._markers = _RESPONSES_MARKERS if self._responses else _MARKERS
         self._strip_usage = strip_usage
-        self._tail = b""
+        self._tail: list[bytes] = []  # the pieces of an event that has not ended
+        self._tail_bytes = 0
         self.first_token = False
         self.finished = False
         self.done = False
@@ -128,28 +155,53 @@ class StreamWatch:
     def feed(self, data: bytes) -> bytes:
         """The next bytes of the stream in, what may be relayed of them out: whole events, less a usage chunk that the
         client did not ask for. Raises `EventTooLong`."""
-        if self._tail:
-            data = self._tail + data
-        end = _whole_events(data)
-        self._tail = data[end:]
-        if len(self._tail) > MAX_EVENT_BYTES:
-            raise EventTooLong
-        if not end:
+        if not self._tail:
+            end = _whole_events(data)
+        else:
+            edge = self._tail[-1][-_EDGE:]
+            end = _whole_events(edge + data)
+            if end:
+                end += self._tail_bytes - len(edge)
+                data = b"".join((*self._tail, data))
+                self._tail.clear()
+                self._tail_bytes = 0
+        if end < len(data):
+            self._keep(data[end:] if end else data)
+            data = data[:end]
+        if not data:
             return b""
-        whole = data[:end] if self._tail else data
         if self.first_token:
             for marker in self._markers:
-                if marker in whole:
+                if marker in data:
                     break
             else:
-                self.events += whole.count(b"\n\n") or len(_EVENT_END.findall(whole))
-                return whole
-        return self._read(whole)
+                self.events += data.count(b"\n\n") or len(_EVENT_END.findall(data + b"\n"))
+                return data
+        return self._read(data)
+
+    def flush(self) -> bytes:
+        """The stream is over: its last event, if that is whole but for the empty line that should have ended it."""
+        last = b"".join(self._tail)
+        self._tail.clear()
+        if not last:
+            return b""
+        self.events += 1
+        malformed = self.malformed
+        return b"" if self._read_event(last) or self.malformed > malformed else last
+
+    def _keep(self, piece: bytes) -> None:
+        if self._tail and len(self._tail[-1]) < _EDGE:
+            self._tail[-1] += piece
+        else:
+            self._tail.append(piece)
+        self._tail_bytes += len(piece)
+        if self._tail_bytes > MAX_EVENT_BYTES:
+            raise EventTooLong
 
     def _read(self, whole: bytes) -> bytes:
         kept = []
         at = 0
-        for end in _EVENT_END.finditer(whole):
+        for end in _EVENT_END.finditer(whole + b"\n"):  # not the last byte, for the sake of a CR that is
             event = whole[at : end.end()]
             at = end.end()
             self.events += 1
@@ -159,7 +211,7 @@ class StreamWatch:
 
     def _read_event(self, event: bytes) -> bool:
         """Note what the event says. True if it is to be left out."""
-        if event.startswith(b"data: ") and event.count(b"\n") == 2 and b"\r" not in event:
+        if event.startswith(b"data: ") and event.count(b"\n") == 2 and event.endswith(b"\n\n") and b"\r" not in event:
             data = event[6:-2]
         else:
             lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")]
@@ -170,34 +222,39 @@ class StreamWatch:
             self.done = True
             return False
         try:
-            content = _decode_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._read_responses_event(data) if self._responses else self._read_chunk(data)
+        except _NOT_JSON:
             self.malformed += 1
             return False
-        if self._responses:
-            self._read_responses_event(content)
-            return False
-        if content.error:
-            self.error = content.error
-        if content.usage:
-            self.usage = content.usage.usage
-            if self._strip_usage and content.choices == []:
-                return True
-        for choice in content.choices or ():
+
+    def _read_chunk(self, data: bytes) -> bool:
+        chunk = _decode_chunk(data)
+        if chunk.error:
+            self.error = chunk.error
+        for choice in chunk.choices or ():
             self.first_token = self.first_token or choice.has_token
             self.finished = self.finished or bool(choice.finish_reason)
-        return False
+        usage = _read_usage(chunk.usage)
+        if usage is None:
+            return False
+        self.usage = usage
+        return self._strip_usage and chunk.choices == []
 
-    def _read_responses_event(self, content: _Event) -> None:
-        kind = content.type
-        if kind in ("response.completed", "response.incomplete", "response.failed"):
+    def _read_responses_event(self, data: bytes) -> bool:
+        event = _decode_responses_event(data)
+        response = event.response or {}
+        if event.type in ("response.completed", "response.incomplete", "response.failed"):
             self.finished = self.done = True
-            if content.response and content.response.usage:
-                self.usage = content.response.usage.usage
-        elif kind == "error":
-            self.error = content.error or {"message": "the upstream ended the stream with an error event"}
-        elif isinstance(kind, str) and kind.endswith(".delta") and content.delta:
+            self.usage = _read_usage(response.get("usage", _NULL))
+            if event.type == "response.failed":
+                error = msgspec.json.decode(response.get("error", _NULL))
+                self.error = error or {"message": "the response failed"}
+        elif event.type == "error":
+            told = {"message": event.message, "code": event.code, "param": event.param}
+            self.error = event.error or {key: value for key, value in told.items() if value is not None}
+        elif event.type.endswith(".delta") and event.delta:
             self.first_token = True
+        return False
 
 
 def _whole_events(data: bytes) -> int:

@@ -36,6 +36,12 @@ class StoredRoute:
 class ConfigStore(Protocol):
     """Versioned route documents, changed by compare-and-swap."""
 
+    def open(self) -> None:
+        """Find out whether it can be used, and bring it up to this version. Raises `StoreError`.
+
+        The other methods do so themselves.
+        """
+
     def revision(self) -> int:
         """A number that grows with every change of any route. Raises `StoreError`."""
 

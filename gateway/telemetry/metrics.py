@@ -2,10 +2,12 @@
 
 Label values come from the config or from closed sets of ours, never from clients, so the number of series is bounded.
 With several workers prometheus-client keeps the values in files that all workers share (`PROMETHEUS_MULTIPROC_DIR`,
-set by `understudy serve` before this module is imported), and a scrape of any worker gives the sum.
+which `understudy serve` sets for the workers it starts), and a scrape of any worker gives the sum.
 """
 
 import os
+from bisect import bisect_left
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -50,28 +52,81 @@ _LATENCY_BUCKETS = (
 _OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 10, 120)
 
 
-class _Series:
-    """The resolved children for one combination of labels: looking them up costs more than counting."""
+class _Histogram(Histogram):
+    """A histogram that can be told of many observations at once."""
 
-    __slots__ = ("cost", "cost_estimated", "overhead", "requests", "tokens", "tokens_estimated", "ttft", "ttlt")
+    def observe_many(self, counts: list[int], total: float) -> None:
+        """`counts[i]` observations in the i-th bucket, not counting those of lower buckets; `total` is their sum."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
+class _Pending:
+    """Observations that a histogram has not been told of yet."""
+
+    __slots__ = ("_bounds", "_counts", "_histogram", "_total")
+
+    def __init__(self, histogram: _Histogram) -> None:
+        self._histogram = histogram
+        self._bounds = histogram._upper_bounds
+        self._counts = [0] * len(self._bounds)
+        self._total = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def flush(self) -> None:
+        self._histogram.observe_many(self._counts, self._total)
+        self._counts = [0] * len(self._bounds)
+        self._total = 0.0
+
+
+class _Series:
+    """One combination of labels: what has been counted in it since the last flush, and where that goes.
+
+    A request touches a dozen values of prometheus-client, each with a lock and, with several workers, a write to a
+    file. So a request is counted here in plain numbers, and prometheus-client is told many times a second, not per
+    request.
+    """
+
+    __slots__ = ("_counters", "_metrics", "overhead", "pending", "ttft", "ttlt")
 
     def __init__(self, metrics: "Metrics", decision: Decision, outcome: Outcome, stream: bool) -> None:
         route, upstream, role = decision.route.name, decision.upstream, decision.role.value
         timed = (route, upstream, role, "true" if stream else "false", outcome.value)
-        self.requests = metrics.requests.labels(route, upstream, role, decision.reason, outcome.value)
-        self.ttft = metrics.ttft.labels(*timed)
-        self.ttlt = metrics.ttlt.labels(*timed)
-        self.overhead = metrics.overhead.labels(route)
+        self.ttft = _Pending(metrics.ttft.labels(*timed))
+        self.ttlt = _Pending(metrics.ttlt.labels(*timed))
+        self.overhead = _Pending(metrics.overhead.labels(route))
+        self._counters = [metrics.requests.labels(route, upstream, role, decision.reason, outcome.value)]
+        for source in ("reported", "estimated"):
+            for kind in ("input", "cached_input", "output"):
+                self._counters.append(metrics.tokens.labels(route, upstream, role, kind, source))
+            self._counters.append(metrics.cost.labels(route, upstream, role, source))
+        self.pending = [0] * len(self._counters)
 
-        def tokens(source: str) -> tuple[Counter, Counter, Counter]:
-            kinds = ("input", "cached_input", "output")
-            one, two, three = (metrics.tokens.labels(route, upstream, role, kind, source) for kind in kinds)
-            return one, two, three
+    def add(self, exchange: Exchange) -> None:
+        self.ttlt.add(exchange.ttlt_s)
+        self.overhead.add(exchange.overhead_s)
+        if exchange.ttft_s is not None:
+            self.ttft.add(exchange.ttft_s)
+        pending, usage = self.pending, exchange.usage
+        pending[0] += 1
+        at = 5 if exchange.estimated else 1
+        pending[at] += usage.input
+        pending[at + 1] += usage.cached_input
+        pending[at + 2] += usage.output
+        pending[at + 3] += exchange.cost_nano_usd
 
-        self.tokens = tokens("reported")
-        self.tokens_estimated = tokens("estimated")
-        self.cost = metrics.cost.labels(route, upstream, role, "reported")
-        self.cost_estimated = metrics.cost.labels(route, upstream, role, "estimated")
+    def flush(self) -> None:
+        for histogram in (self.ttft, self.ttlt, self.overhead):
+            histogram.flush()
+        for counter, count in zip(self._counters, self.pending, strict=True):
+            if count:
+                counter.inc(count)
+        self.pending = [0] * len(self._counters)
 
 
 class Metrics:
@@ -87,21 +142,21 @@ class Metrics:
             (*common, "reason", "outcome"),
             registry=registry,
         )
-        self.ttft = Histogram(
+        self.ttft = _Histogram(
             "understudy_time_to_first_token_seconds",
             "From the request's last byte in to the first content, reasoning or tool-call delta relayed.",
             timed,
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
-        self.ttlt = Histogram(
+        self.ttlt = _Histogram(
             "understudy_time_to_last_token_seconds",
             "From the request's last byte in to the answer's last byte out.",
             timed,
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
-        self.overhead = Histogram(
+        self.overhead = _Histogram(
             "understudy_gateway_overhead_seconds",
             "The part of a request's time that was the gateway's own: until it was sent on, and after the last byte.",
             ("route",),
@@ -173,24 +228,20 @@ class Metrics:
             multiprocess_mode="livemax",
         ).labels(__version__).set(1)
         self._series: dict[tuple[object, ...], _Series] = {}
+        self._touched: list[_Series] = []
 
     def record(self, exchange: Exchange) -> None:
-        """Count a finished exchange."""
+        """Count a finished exchange. It shows after the next `flush`."""
         series = self._of(exchange.decision, exchange.outcome, exchange.stream)
-        series.requests.inc()
-        series.ttlt.observe(exchange.ttlt_s)
-        series.overhead.observe(exchange.overhead_s)
-        if exchange.ttft_s is not None:
-            series.ttft.observe(exchange.ttft_s)
-        usage = exchange.usage
-        if usage.input or usage.output:
-            tokens = series.tokens_estimated if exchange.estimated else series.tokens
-            tokens[0].inc(usage.input)
-            if usage.cached_input:
-                tokens[1].inc(usage.cached_input)
-            tokens[2].inc(usage.output)
-        if exchange.cost_nano_usd:
-            (series.cost_estimated if exchange.estimated else series.cost).inc(exchange.cost_nano_usd)
+        if not series.pending[0]:
+            self._touched.append(series)
+        series.add(exchange)
+
+    def flush(self) -> None:
+        """Tell prometheus-client what was counted since the last time. From the event loop's thread only."""
+        touched, self._touched = self._touched, []
+        for series in touched:
+            series.flush()
 
     def _of(self, decision: Decision, outcome: Outcome, stream: bool) -> _Series:
         key = (decision.route.name, decision.upstream, decision.role, decision.reason, outcome, stream)
@@ -243,6 +294,7 @@ def _forget_dead_workers(shared: Path) -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid, str(shared))  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # two scrapes at once
+                mark_process_dead(pid, str(shared))  # type: ignore[no-untyped-call]
         except PermissionError:
             pass

@@ -20,10 +20,11 @@ class ResponseSink(Protocol):
 
 
 class Call(Protocol):
-    """The pool's side of a call: the sink, and who decides what the end of its connection means."""
+    """The pool's side of a call: it hears of the answer first, and decides what the end of its connection means."""
 
     sink: ResponseSink
 
+    def head(self, status: int, headers: Headers) -> None: ...
     def finished(self) -> None: ...
     def lost(self, fault: UpstreamFault, *, nothing_received: bool) -> None: ...
 
@@ -39,7 +40,7 @@ class Connection(asyncio.Protocol):
     """Mutable state: `_call` (the call under way, or None when idle) and the reader. Nothing else changes.
 
     An idle connection must stay silent: bytes or an end of stream on it close it. `idle_since` is on the monotonic
-    clock, seconds; `carried` counts the calls it has finished.
+    clock, seconds.
     """
 
     __slots__ = (
@@ -50,7 +51,6 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_received",
         "_transport",
-        "carried",
         "idle_since",
     )
 
@@ -63,7 +63,6 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._transport: asyncio.Transport | None = None
         self.idle_since = 0.0
-        self.carried = 0
 
     @property
     def usable(self) -> bool:
@@ -104,14 +103,22 @@ class Connection(asyncio.Protocol):
             return
         self._received = True
         reader = self._reader
+        fault = None
         try:
             reader.feed(data)
-        except UpstreamFault as fault:
-            self._deliver_body(call)
-            self._fail(call, fault)
+        except UpstreamFault as error:
+            fault = error
+        if not self._head_told and reader.status:
+            self._head_told = True
+            call.head(reader.status, reader.headers)
+        body = reader.take_body()
+        if body and self._call is call:
+            call.sink.data(body)
+        if self._call is not call:  # cancelled by what it heard
             return
-        self._deliver_body(call)
-        if reader.complete and self._call is call:
+        if fault is not None:
+            self._fail(call, fault)
+        elif reader.complete:
             self._finish(call)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,18 +136,8 @@ class Connection(asyncio.Protocol):
         else:
             self._finish(call)
 
-    def _deliver_body(self, call: Call) -> None:
-        reader = self._reader
-        if reader.status and not self._head_told:
-            self._head_told = True
-            call.sink.head(reader.status, reader.headers)
-        body = reader.take_body()
-        if body and self._call is call:
-            call.sink.data(body)
-
     def _finish(self, call: Call) -> None:
         self._call = None
-        self.carried += 1
         if self._reader.reusable and self.usable:
             self._reader.reset()
             self.resume()
@@ -150,7 +147,5 @@ class Connection(asyncio.Protocol):
         call.finished()
 
     def _fail(self, call: Call, fault: UpstreamFault) -> None:
-        if self._call is not call:
-            return
         self.abort()
         call.lost(fault, nothing_received=not self._received)

@@ -122,6 +122,8 @@ class ResponseReader:
         if 100 <= status < 200:
             self._informational = True
             return
+        if not 200 <= status <= 599:
+            self._refused = f"the status {status}, which is none (RFC 9110 section 15)"
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()
         self._delimited = status in (204, 304)

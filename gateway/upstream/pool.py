@@ -6,6 +6,7 @@ surplus ones age and close, or makes a new one; there is no queue here.
 """
 
 import asyncio
+import math
 import ssl
 from collections import deque
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from urllib.parse import urlsplit
 
 from gateway.upstream.connection import Connection, ResponseSink
 from gateway.upstream.faults import FaultKind, UpstreamFault
+from gateway.upstream.http1 import Headers
 
 # vLLM, llama.cpp and uvicorn close a connection that is idle for 5 s. Letting go first avoids most of the races in
 # which a request meets a closing connection; the retry below covers the rest.
 IDLE_S = 4.0
+END_S = 1.0  # how long an upstream may take to end a message that has said all
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,20 @@ class Address:
     @classmethod
     def parse(cls, base_url: str) -> "Address":
         """From "http(s)://host[:port]/path". Raises ValueError saying what was expected."""
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"expected a URL like http://host:port/v1, got {base_url!r}")
-        if parts.query or parts.fragment or parts.username or parts.password:
+        try:
+            parts = urlsplit(base_url)
+            port = parts.port
+        except ValueError:  # what it says may quote a secret in the URL
+            raise ValueError("expected a URL like http://host:port/v1 with a port from 1 to 65535") from None
+        if parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError("expected a URL without credentials, query or fragment; put the key into api_key")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            came = "" if "@" in base_url else f", got {base_url!r}"
+            raise ValueError(f"expected a URL like http://host:port/v1{came}")
+        if port == 0:
+            raise ValueError("expected a URL like http://host:port/v1 with a port from 1 to 65535, got port 0")
         tls = parts.scheme == "https"
-        return cls(parts.hostname, parts.port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+        return cls(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
 
     @property
     def host_header(self) -> str:
@@ -46,13 +56,31 @@ class Address:
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
 
-class Leg:
-    """One call to an upstream: what its maker holds to slow it or end it."""
+class _Nobody:
+    """The sink of a call that is over. A call and its maker refer to each other, and are freed when they stop to."""
 
-    __slots__ = ("_connect_s", "_connecting", "_connection", "_pool", "_request", "_reused", "sink")
+    def head(self, status: int, headers: Headers) -> None: ...
+    def data(self, data: bytes) -> None: ...
+    def end(self) -> None: ...
+    def fault(self, fault: UpstreamFault) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+class Leg:
+    """One call to an upstream: what its maker holds to slow it or end it.
+
+    `sent` says whether the request was written to a connection. The request is let go of as soon as it cannot be needed
+    for another try.
+    """
+
+    __slots__ = ("_connect_s", "_connecting", "_connection", "_pool", "_request", "_reused", "end_by", "sent", "sink")
 
     def __init__(self, pool: "Pool", request: bytes, sink: ResponseSink, connect_s: float) -> None:
         self.sink = sink
+        self.sent = False
+        self.end_by = math.inf
         self._pool = pool
         self._request = request
         self._connect_s = connect_s
@@ -66,7 +94,11 @@ class Leg:
             self._connecting.cancel()
         if self._connection is not None:
             self._connection.abort()
-        self._pool._done(self)
+        self._let_go()
+
+    def expect_end(self) -> None:
+        """All that matters has come. The call is ended if its answer's last bytes do not follow within `END_S`."""
+        self.end_by = monotonic() + END_S
 
     def pause(self) -> None:
         """Stop reading the answer: the upstream is slowed by TCP until `resume`."""
@@ -77,10 +109,14 @@ class Leg:
         if self._connection is not None:
             self._connection.resume()
 
+    # Called by the connection.
+
+    def head(self, status: int, headers: Headers) -> None:
+        self._request = b""
+        self.sink.head(status, headers)
+
     def finished(self) -> None:
-        self._connection = None
-        self._pool._done(self)
-        self.sink.end()
+        self._let_go().end()
 
     def lost(self, fault: UpstreamFault, *, nothing_received: bool) -> None:
         """The connection died. A reused one that died before any byte was closing already: once more, on a fresh one.
@@ -94,8 +130,30 @@ class Leg:
             self._reused = False
             self._pool._connect(self)
         else:
-            self._pool._done(self)
-            self.sink.fault(fault)
+            self._let_go().fault(fault)
+
+    # Called by the pool.
+
+    def send_over(self, connection: Connection, *, reused: bool) -> None:
+        self._connecting = None
+        self._connection = connection
+        self._reused = reused
+        self.sent = True
+        request = self._request
+        if not reused:
+            self._request = b""
+        connection.send(request, self)
+
+    def not_connected(self, fault: UpstreamFault) -> None:
+        self._connecting = None
+        self._let_go().fault(fault)
+
+    def _let_go(self) -> ResponseSink:
+        self._pool._active.discard(self)
+        sink, self.sink = self.sink, _NOBODY
+        self._connection = None
+        self._request = b""
+        return sink
 
 
 class Pool:
@@ -107,7 +165,6 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._active: set[Leg] = set()
         self._connecting: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     @property
     def idle_count(self) -> int:
@@ -125,19 +182,19 @@ class Pool:
         if connection is None:
             self._connect(leg)
         else:
-            leg._reused = True
-            leg._connection = connection
-            connection.send(request, leg)
+            leg.send_over(connection, reused=True)
         return leg
 
     def sweep(self) -> None:
-        """Close what has been idle too long. Call it about once a second."""
-        oldest_allowed = monotonic() - IDLE_S
+        """Close what has been idle too long, end what should have ended. Call it about once a second."""
+        now = monotonic()
+        for leg in [leg for leg in self._active if leg.end_by < now]:
+            leg.cancel()
+        oldest_allowed = now - IDLE_S
         while self._idle and self._idle[0].idle_since < oldest_allowed:
             self._idle.popleft().abort()
 
     async def close(self) -> None:
-        self._closed = True
         for leg in list(self._active):
             leg.cancel()
         while self._idle:
@@ -173,9 +230,6 @@ class Pool:
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
-    def _done(self, leg: Leg) -> None:
-        self._active.discard(leg)
-
     async def _open(self, leg: Leg) -> None:
         address = self.address
         connection = Connection(self)
@@ -185,17 +239,13 @@ class Pool:
                     lambda: connection, address.host, address.port, ssl=self._ssl
                 )
         except asyncio.CancelledError:
-            connection.abort()  # it may have been made in the very turn in which the call was cancelled
+            connection.abort()
             raise
         except TimeoutError:
             fault = UpstreamFault(FaultKind.CONNECT, f"no connection within {leg._connect_s:g} s")
         except Exception as error:  # refused, unresolvable, TLS, or a defect of ours: the sink must hear of it
             fault = UpstreamFault(FaultKind.CONNECT, getattr(error, "strerror", None) or str(error))
         else:
-            leg._connecting = None
-            leg._connection = connection
-            connection.send(leg._request, leg)
+            leg.send_over(connection, reused=False)
             return
-        leg._connecting = None
-        self._done(leg)
-        leg.sink.fault(fault)
+        leg.not_connected(fault)

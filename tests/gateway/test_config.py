@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config import Config, ConfigError, is_loopback, load, parse, split_listen
+from gateway.config import Config, ConfigError, describe, is_loopback, load, parse, split_listen
 from router_policies.prices import Price
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "gateway.yaml"
+BAD = ("\n", " x", "\r\nx-evil: 1", "\x00", "\x7f", "é", "–")
 ENV = {"APP_KEY": "app-key-123", "SRE_KEY": "sre-key-123", "STUDENT_KEY": "student-key-1"}
 
 
@@ -91,8 +92,22 @@ def test_secrets_do_not_show_in_what_is_printed() -> None:
         ),
         (
             {"routes": {"r": {"teacher": "big", "student": "small", "student_percent": "many"}}},
-            "routes.r.student_percent: input should be a valid number, unable to parse string as a number, got 'many'",
+            "routes.r.student_percent: input should be a valid number, got 'many'",
         ),
+        *(
+            (
+                {"routes": {"r": {"teacher": "big", "student": "small", "student_percent": percent}}},
+                f"routes.r.student_percent: input should be a valid number, got {percent!r}",
+            )
+            for percent in (True, "50")  # `yes` in YAML is true
+        ),
+        (
+            {"routes": {"r": {"teacher": "big", "student": "small", "deadlines": {"ttft_s": True}}}},
+            "routes.r.deadlines.ttft_s: input should be a valid number, got True",
+        ),
+        ({"limits": {"in_flight": True}}, "limits.in_flight: input should be a valid integer, got True"),
+        ({"drain_s": "30"}, "drain_s: input should be a valid number, got '30'"),
+        ({"listen": "localhost:８０"}, "listen: expected HOST:PORT, got 'localhost:８０'"),
         (
             {"routes": {"r": {"teacher": "big", "student": "small", "sticky": ["cookie:x"]}}},
             "routes.r.sticky: expected header:NAME, user or key, got 'cookie:x'",
@@ -122,19 +137,113 @@ def test_all_problems_are_named_at_once() -> None:
     assert len(problems(routes=routes, listen="nowhere")) == 3
 
 
-@pytest.mark.parametrize("key", ["short", 12345678])
-def test_a_wrong_secret_is_not_shown(key: object) -> None:
-    said = problems(keys=[{"name": "a", "key": key}])
-    assert str(key) not in str(said)
-    assert said[0].startswith("keys.0.key: ")
+def upstream(**changes: Any) -> dict[str, Any]:
+    return {"upstreams": {"small": {"base_url": "http://h/v1", "model": "m"}, "big": {**BIG, **changes}}}
 
 
-@pytest.mark.parametrize("text", ["", "- a", "a: [", "just text"])
-def test_files_that_are_no_config(tmp_path: Path, text: str) -> None:
+BIG = {"base_url": "http://127.0.0.1:9001/v1", "model": "m"}
+MARK = "S3CRET-0123"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"keys": [{"name": "a", "key": MARK[:6]}]}, "keys.0.key: expected 8 or more characters"),
+        ({"keys": [{"name": "a", "key": 12345678}]}, "keys.0.key: input should be a valid string, got a number"),
+        ({"keys": {"name": "a", "role": "admin", "key": MARK}}, "keys: input should be a valid list, got a mapping"),
+        ({"keys": [MARK]}, "keys.0: input should be a valid dictionary or instance of KeyConfig, got text"),
+        ({"keys": MARK}, "keys: input should be a valid list, got text"),
+        (
+            {"keys": [{"name": {"key": MARK}, "key": MARK}]},
+            "keys.0.name: input should be a valid string, got a mapping",
+        ),
+        ({"upstreams": [{**BIG, "api_key": MARK}]}, "upstreams: input should be a valid dictionary, got a list"),
+        ({"upstreams": {"big": ["api_key", MARK]}}, "upstreams.big: input should be a valid dictionary or instance"),
+        (upstream(api_key=[MARK]), "upstreams.big.api_key: input should be a valid string, got a list"),
+        (upstream(base_url=[MARK]), "upstreams.big.base_url: input should be a valid string, got a list"),
+        (upstream(base_url=f"https://user:{MARK}@h/v1"), "upstreams.big.base_url: expected a URL without credentials"),
+        (upstream(base_url=f"htps://user:{MARK}@h/v1"), "upstreams.big.base_url: expected a URL without credentials"),
+        (upstream(base_url=f"https://h/v1?key={MARK}"), "upstreams.big.base_url: expected a URL without credentials"),
+        (upstream(base_url=f"https:/user:{MARK}@h/v1"), "upstreams.big.base_url: expected a URL like"),
+        (
+            upstream(base_url=f"https://user:{MARK}"),
+            "upstreams.big.base_url: expected a URL like http://host:port/v1 wi",
+        ),
+        (
+            upstream(base_url=f"http://h:0/{MARK}"),
+            "upstreams.big.base_url: expected a URL like http://host:port/v1 with",
+        ),
+        *((upstream(api_key=f"{MARK}{bad}"), "upstreams.big.api_key: expected printable ASCII") for bad in BAD),
+        *(
+            ({"keys": [{"name": "a", "role": "admin", "key": f"{MARK}{bad}"}]}, "keys.0.key: expected printable ASCII")
+            for bad in BAD
+        ),
+        *((upstream(base_url=f"http://h/{MARK}{bad}"), "upstreams.big.base_url: expected a URL of") for bad in BAD),
+        (upstream(api_key=""), "upstreams.big.api_key: expected printable ASCII characters, got nothing"),
+    ],
+)
+def test_a_wrong_secret_is_refused_and_not_shown(changes: dict[str, Any], said: str) -> None:
+    got = problems(**changes)
+    assert any(problem.startswith(said) for problem in got), got
+    assert "S3CRET" not in str(got)
+    assert "12345678" not in str(got)
+
+
+def test_a_message_begins_small_unless_it_begins_with_an_abbreviation() -> None:
+    for message, said in (("JSON is not valid", "a.0: JSON is"), ("Input is not valid", "a.0: input is")):
+        assert describe({"type": "x", "loc": ("a", 0), "msg": message, "input": 1}).startswith(said)
+
+
+def test_long_values_are_cut() -> None:
+    assert max(len(problem) for problem in problems(routing_headers="x" * 10_000)) < 300
+
+
+@pytest.mark.parametrize("price", ["1e30", 1e30, float("inf"), float("nan"), True, -1, 0.0000001])
+def test_prices_that_are_none(price: object) -> None:
+    assert problems(**upstream(price={"input": price}))[0].startswith("upstreams.big.price.input: ")
+
+
+@pytest.mark.parametrize("price", ["2.50", 2.5, 1_000_000, 0.000001, 0])
+def test_every_price_that_is_accepted_can_be_counted_with(price: object) -> None:
+    config = parse(document(**upstream(price={"input": price})), "gateway.yaml", ENV)
+    assert config.upstreams["big"].price.price() == Price.per_million(Decimal(str(price)), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected a mapping of keys, got nothing"),
+        ("- a", "expected a mapping of keys, got a list"),
+        ("just text", "expected a mapping of keys, got text"),
+        ("a: [", "not YAML: "),
+        ("a: &a [*a]\nupstreams: *a\n", "an alias holds itself"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("listen: 2026-99-99", r"not YAML: .*\(line 1, column 9\)"),
+        ("routes: {a: 1}\nlisten: x\nroutes: {b: 1}\n", r"the key routes is there twice \(line 3, column 1\)"),
+        (f'keys:\n  - {{name: sre, key: "{MARK}}}\n', "not YAML: found unexpected end of stream"),
+        (f"keys:\n  - {{name: sre, key: @{MARK}}}\n", "not YAML: found character '@' that cannot start any token"),
+        (f"keys:\n  - key: *{MARK}\n", r"not YAML: there is something here that cannot be read \(line 2, column 10\)"),
+        (f"keys:\n  - key: !{MARK} x\n", "not YAML: there is something here that cannot be read"),
+        (f"keys:\n  - key: !!int {MARK}\n", "not YAML: expected what looks like a date or a number"),
+        (f"keys: {MARK}\x00", "not YAML: it has characters that YAML does not allow"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"gateway\.yaml"):
-        load(path)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load(path, {})
+    assert str(caught.value).startswith(f"{path}:")
+    assert "S3CRET" not in str(caught.value)
+
+
+def test_what_one_mapping_takes_from_another_it_may_say_anew(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "upstreams:\n  a: &a {base_url: http://h, model: m}\n  b: {<<: *a, model: n}\n"
+        "routes: {r: {teacher: a, student: b}}\n"
+    )
+    assert load(path, {}).upstreams["b"].model == "n"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

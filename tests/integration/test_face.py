@@ -302,3 +302,144 @@ def test_streamed_pieces_are_not_held_up(to_student: GatewayProcess, student: Sc
             arrivals.append(time.perf_counter())
     gaps = sorted(later - earlier for earlier, later in pairwise(arrivals))
     assert 0.045 < gaps[len(gaps) // 2] < 0.065
+
+
+JDK = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_an_offer_of_http_2_is_declined_and_the_request_served(
+    to_student: GatewayProcess, student: ScriptedUpstream, pieces: int
+) -> None:
+    """JDK clients make it with every request. The parser takes such a request to have no body."""
+    student.script = echo
+    data = post(request("from java"), extra=JDK)
+    head = data.index(b"\r\n\r\n") + 4
+    cuts = {1: [len(data)], 2: [head, len(data)], 3: [head - 10, head + 10, len(data)]}[pieces]
+    with RawClient(to_student.port) as raw:
+        for start, end in zip([0, *cuts], cuts, strict=False):
+            raw.send(data[start:end])
+            time.sleep(0.02)
+        assert content(raw.response()[2]) == "from java"
+        raw.send(post(request("one more"), extra=JDK) + GET)
+        assert content(raw.response()[2]) == "one more"
+        assert raw.response()[2] == b"ok\n"
+
+
+def test_a_body_behind_an_upgrade_is_no_second_request(to_student: GatewayProcess) -> None:
+    smuggled = b"GET /v1/models HTTP/1.1\r\nhost: g\r\n\r\n"
+    with RawClient(to_student.port) as raw:
+        raw.send(post(smuggled, extra=JDK + "connection: close\r\n"))
+        assert raw.response()[0] == 400
+        assert raw.rest() == b""
+
+
+def test_connect_is_refused(to_student: GatewayProcess) -> None:
+    with RawClient(to_student.port) as raw:
+        raw.send(b"CONNECT elsewhere:443 HTTP/1.1\r\nhost: elsewhere\r\n\r\n")
+        assert raw.response()[0] == 400
+
+
+def test_the_absolute_form_of_a_target(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+    with RawClient(to_student.port) as raw:
+        raw.send(post(request(), path="http://elsewhere.example:99/v1/chat/completions?a=b#c"))
+        assert raw.response()[0] == 200
+        raw.send(b"GET http://elsewhere.example/healthz HTTP/1.1\r\nhost: g\r\n\r\n")
+        assert raw.response()[2] == b"ok\n"
+    assert student.requests[0].target == "/v1/chat/completions?a=b"
+
+
+def test_two_authorizations_are_refused(to_student: GatewayProcess) -> None:
+    with RawClient(to_student.port) as raw:
+        raw.send(post(request(), extra="authorization: Bearer a\r\nauthorization: Bearer b\r\n"))
+        status, _, body = raw.response()
+        assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_http_request")
+
+
+def test_a_head_without_end(to_student: GatewayProcess) -> None:
+    with RawClient(to_student.port) as raw:
+        raw.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-long: ")
+        with pytest.raises(OSError):  # noqa: PT011  reset or refused, while this is still sending
+            for _ in range(100):
+                raw.send(b"x" * 100_000)
+                time.sleep(0.001)
+                if raw.closed_within(0.001):
+                    raise ConnectionResetError
+    assert to_student.metric("understudy_refused_total", code="request_header_fields_too_large") == 1
+
+
+@pytest.fixture
+def keyed(gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream) -> GatewayProcess:
+    keys = [{"name": "sre", "role": "admin", "key": "a-key-of-theirs"}]
+    return gateway_process({**two_upstreams(student, teacher, student_percent=100), "keys": keys})
+
+
+def test_the_key_is_checked_before_the_body_is_taken(keyed: GatewayProcess) -> None:
+    for extra in ("expect: 100-continue\r\n", "expect: 100-continue\r\nauthorization: Bearer guess\r\n"):
+        with RawClient(keyed.port) as raw:
+            raw.send(post(b"x" * 1_000_000, extra=extra)[:300])
+            status, headers, _ = raw.response()
+            assert (status, headers["connection"]) == (401, "close")
+
+
+def test_what_follows_a_refused_upload_is_not_served(small_bodies: GatewayProcess, student: ScriptedUpstream) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n"
+    with RawClient(small_bodies.port) as raw:
+        raw.send(head + chunked(b"x" * 3000) + b"0\r\n\r\n" + post(request("smuggled")))
+        assert raw.response()[0] == 413
+        assert raw.rest() == b""
+    assert student.requests == []
+    assert "Error" not in small_bodies.log
+
+
+@pytest.mark.parametrize("status", ["600 Odd", "999 Odd", "099 Odd", "000 Odd"])
+def test_a_status_that_is_none_hangs_nobody(to_student: GatewayProcess, student: ScriptedUpstream, status: str) -> None:
+    student.script = lambda request: [response(b"{}", status)]
+    with RawClient(to_student.port) as raw:
+        raw.send(post(request()))
+        code, _, body = raw.response()
+        assert (code, json.loads(body)["error"]["code"]) == (502, "upstream_invalid_response")
+
+
+def test_headers_of_the_upstreams_own_connection_stay_there(
+    to_student: GatewayProcess, student: ScriptedUpstream
+) -> None:
+    extra = "connection: x-hop\r\nx-hop: 1\r\nx-end: 2\r\nset-cookie: a=b\r\n"
+    student.script = lambda request: [response(completion(), extra=extra)]
+    with RawClient(to_student.port) as raw:
+        raw.send(post(request()))
+        headers = raw.response()[1]
+    assert headers["x-end"] == "2"
+    assert not {"x-hop", "set-cookie", "connection"} & headers.keys()
+
+
+def test_a_client_that_never_reads_is_given_up_at_the_last_deadline(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    def flood(request: Received) -> Iterable[Step]:
+        yield STREAM_HEAD
+        for _ in range(1000):
+            yield chunked(chunk({"content": "x" * 100_000}))
+
+    student.script = flood
+    deadlines = {"ttft_s": 1, "stall_s": 0.5, "total_s": 1.5}
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100, deadlines=deadlines))
+    with RawClient(gateway.port) as raw:
+        raw.send(post(request(stream=True)))
+        time.sleep(2.5)
+        assert gateway.metric("understudy_requests_total", outcome="timeout") == 1
+        started = time.monotonic()
+        assert gateway.stop() == 0
+        assert time.monotonic() - started < 3
+
+
+def test_time_in_a_pipeline_is_not_the_upstreams(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    student.script = lambda request: [0.7, STREAM_HEAD, chunked(b"".join(stream_events(["a"], usage=True))), STREAM_END]
+    deadlines = {"ttft_s": 1}
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100, deadlines=deadlines))
+    with RawClient(gateway.port) as raw:
+        raw.send(post(request(stream=True)) * 2)
+        for _ in range(2):
+            raw.until(b"data: [DONE]\n\n\r\n0\r\n\r\n")

@@ -1,8 +1,10 @@
 """The official client, sync and async, against a real gateway process."""
 
 import json
+import time
 from collections.abc import Iterable
 
+import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
@@ -403,3 +405,85 @@ def test_sessions_stick_and_the_share_holds(
     for session, before in sides.items():
         assert side(session) == before
     assert {side(f"u{number}", "one-session") for number in range(10)} == {side("x", "one-session")}
+
+
+def test_of_several_choices_one_that_is_cut_is_a_cut_answer(
+    to_student: GatewayProcess, student: ScriptedUpstream
+) -> None:
+    def choice(index: int, text: str, finish: str | None = None) -> bytes:
+        return chunked(event({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]}))
+
+    student.script = lambda request: [STREAM_HEAD, choice(0, "a", "stop"), choice(1, "b"), 0.05, CLOSE]
+    stream = client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True, n=2)
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(stream)
+
+
+def test_an_error_in_a_stream_is_told_once(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+    error = chunked(event({"error": {"message": "out of memory", "code": 500}}))
+    student.script = lambda request: [STREAM_HEAD, chunked(chunk({"content": "Hel"})), error, 0.05, CLOSE]
+    stream = client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
+    with pytest.raises(openai.APIError, match="out of memory"):
+        list(stream)
+    assert to_student.metric("understudy_requests_total", outcome="upstream_error") == 1
+    assert to_student.metric("understudy_tokens_total", kind="output", source="estimated") == 2
+
+
+def test_a_failed_response_is_no_success(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+    failed = {"type": "response.failed", "response": {"status": "failed", "error": {"code": "x", "message": "y"}}}
+    delta = {"type": "response.output_text.delta", "delta": "Hi"}
+    student.script = lambda request: [STREAM_HEAD, chunked(event(delta)), chunked(event(failed)), STREAM_END]
+    list(client(to_student).responses.create(model="support-chat", input="x", stream=True))
+    assert to_student.metric("understudy_requests_total", outcome="upstream_error") == 1
+
+
+def test_a_stream_whose_last_event_lacks_its_empty_line(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+    end = chunk({}, "stop") + b"data: [DONE]\n"
+    student.script = lambda request: [STREAM_HEAD, chunked(chunk({"content": "Hi"})), chunked(end), STREAM_END]
+    list(client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True))
+    assert to_student.metric("understudy_requests_total", outcome="ok") == 1
+
+
+def test_a_content_type_in_capitals_is_a_stream_all_the_same(
+    to_student: GatewayProcess, student: ScriptedUpstream
+) -> None:
+    head = STREAM_HEAD.replace(b"text/event-stream", b"Text/Event-Stream; charset=utf-8")
+    student.script = lambda request: [head, chunked(chunk({"content": "Hi"})), 0.5, chunked(DONE), STREAM_END]
+    client(to_student)
+    started = time.monotonic()
+    stream = client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
+    next(iter(stream))
+    assert time.monotonic() - started < 0.4
+
+
+@pytest.mark.parametrize("body", [{"object": "error", "message": "no model m"}, {"error": "Model m not found"}])
+def test_other_shapes_of_a_models_404_are_its_own(
+    to_student: GatewayProcess, student: ScriptedUpstream, body: dict[str, object]
+) -> None:
+    student.script = lambda request: [response(body, "404 Not Found")]
+    with pytest.raises(openai.NotFoundError) as caught:
+        client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES)
+    assert caught.value.response.json() == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"\xff":1,"model":"support-chat","m":{"model":"b"}}',
+        b'{"model":"support-chat","stream":true,"stream_options":{"a":1e400,"\xff":2}}',
+        b'{"model":"support-chat","stream":true,"stream_options":{"a":1e400}}',
+    ],
+)
+def test_odd_bodies_are_no_failure_of_the_gateways(
+    to_student: GatewayProcess, student: ScriptedUpstream, body: bytes
+) -> None:
+    student.script = lambda request: [response(completion())]
+    answer = httpx2.post(f"{to_student.url}/v1/chat/completions", content=body, timeout=5)
+    assert answer.status_code in (200, 400)
+    assert "Traceback" not in to_student.log
+
+
+def test_an_unknown_model_is_not_echoed_at_length(to_student: GatewayProcess) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client(to_student).chat.completions.create(model="m" * 100_000, messages=MESSAGES)
+    assert len(caught.value.message) < 400

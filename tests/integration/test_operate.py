@@ -1,22 +1,19 @@
-"""Operating it: flips that are live everywhere, workers that add up, drains that cut nothing, commands that teach."""
+"""Operating it: flips that are live everywhere, scrapes that add up, drains that cut nothing."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 from openai import OpenAI
 
 from tests.conftest import StartGateway
 from tests.support.configs import two_upstreams
+from tests.support.operating import BODY, STREAM, patch, served_by, wait_until, workers_of
 from tests.support.processes import GatewayProcess
 from tests.support.raw import RawClient, post
 from tests.support.upstream import (
@@ -29,47 +26,18 @@ from tests.support.upstream import (
     stream_events,
 )
 
-KEYS = {
-    "keys": [
-        {"name": "shop-app", "tenant": "shop", "key": "app-key-secret"},
-        {"name": "sre", "role": "admin", "key": "sre-key-secret"},
-    ]
-}
-SRE = {"authorization": "Bearer sre-key-secret"}
-APP = {"authorization": "Bearer app-key-secret"}
-BODY = json.dumps({"model": "support-chat", "messages": [{"role": "user", "content": "x"}]}).encode()
-STREAM = json.dumps({"model": "support-chat", "stream": True, "messages": []}).encode()
-
-
-def patch(gateway: GatewayProcess, **change: object) -> httpx2.Response:
-    body = {"reason": "a test", **change}
-    return httpx2.patch(f"{gateway.url}/admin/routes/support-chat", json=body, timeout=10)
-
-
-def served_by(gateway: GatewayProcess) -> str:
-    """Who serves a request on a new connection, which any worker may accept."""
-    with RawClient(gateway.port) as raw:
-        raw.send(post(BODY))
-        return raw.response()[1]["x-understudy-upstream"]
-
 
 def test_a_flip_is_live_in_every_worker_within_a_second(
     gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
 ) -> None:
     gateway = gateway_process(two_upstreams(student, teacher, student_percent=0), workers=2)
-    workers = {connection.pid for connection in _listening(gateway)}
+    workers = {connection.pid for connection in workers_of(gateway)}
     assert len(workers) >= 2
     assert {served_by(gateway) for _ in range(20)} == {"big"}
     for percent, upstream in ((100, "small"), (0, "big"), (100, "small")):
         assert patch(gateway, student_percent=percent).status_code == 200
         time.sleep(1.0)
         assert {served_by(gateway) for _ in range(30)} == {upstream}
-
-
-def _listening(gateway: GatewayProcess) -> list[psutil.Process]:
-    parent = psutil.Process(gateway.process.pid)
-    running = [child for child in parent.children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in running if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_a_flip_outlives_a_restart_and_leaves_requests_under_way_alone(
@@ -101,44 +69,6 @@ def test_a_flip_outlives_a_restart_and_leaves_requests_under_way_alone(
     assert again.metric("understudy_route_version", route="support-chat") == 1
 
 
-def test_the_admin_api_says_what_it_will_not_do(
-    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
-) -> None:
-    gateway = gateway_process({**two_upstreams(student, teacher), **KEYS})
-    url = f"{gateway.url}/admin/routes/support-chat"
-
-    def refused(status: int, code: str, response: httpx2.Response) -> str:
-        assert response.status_code == status, response.text
-        error = response.json()["error"]
-        assert error["code"] == code
-        return str(error["message"])
-
-    change = {"student_percent": 60, "reason": "x"}
-    refused(401, "missing_api_key", httpx2.get(url))
-    refused(401, "invalid_api_key", httpx2.get(url, headers={"authorization": "Bearer guess"}))
-    assert "shop-app" in refused(403, "admin_key_required", httpx2.patch(url, json=change, headers=APP))
-    refused(404, "route_not_found", httpx2.get(f"{gateway.url}/admin/routes/nope", headers=SRE))
-    assert "reason" in refused(422, "invalid_change", httpx2.patch(url, json={"student_percent": 1}, headers=SRE))
-    bad = {"student_percent": 300, "reason": "x"}
-    assert "got 300" in refused(422, "invalid_change", httpx2.patch(url, json=bad, headers=SRE))
-    refused(
-        422, "invalid_change", httpx2.patch(url, content=b"[1]", headers={**SRE, "content-type": "application/json"})
-    )
-    stale = httpx2.patch(url, json=change, headers={**SRE, "if-match": '"7"'})
-    assert "version 0 stands" in refused(412, "version_conflict", stale)
-    refused(412, "version_conflict", httpx2.patch(url, json=change, headers={**SRE, "if-match": "W/x"}))
-
-    read = httpx2.get(url, headers=SRE)
-    assert read.headers["etag"] == '"0"'
-    merge = {**SRE, "if-match": '"0"', "content-type": "application/merge-patch+json"}
-    changed = httpx2.patch(url, content=json.dumps(change), headers=merge)
-    assert (changed.status_code, changed.headers["etag"], changed.json()["changed_by"]) == (200, '"1"', "sre")
-    assert httpx2.get(f"{gateway.url}/admin/routes", headers=SRE).json()["routes"][0]["version"] == 1
-    paths = httpx2.get(f"{gateway.url}/openapi.json").json()["paths"]
-    assert "patch" in paths["/admin/routes/{route}"]
-    assert httpx2.get(f"{gateway.url}/docs").status_code == 200
-
-
 def test_the_store_dies_and_serving_goes_on(
     gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
 ) -> None:
@@ -150,16 +80,9 @@ def test_the_store_dies_and_serving_goes_on(
     assert served_by(gateway) == "small"
     refused = patch(gateway, student_percent=0)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
-    _wait(lambda: gateway.metric("understudy_store_up") == 0)
+    wait_until(lambda: gateway.metric("understudy_store_up") == 0)
     assert served_by(gateway) == "small"
     assert httpx2.get(f"{gateway.url}/readyz").status_code == 200
-
-
-def _wait(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_a_scrape_of_any_worker_is_the_sum_of_all(
@@ -168,40 +91,13 @@ def test_a_scrape_of_any_worker_is_the_sum_of_all(
     gateway = gateway_process(two_upstreams(student, teacher, student_percent=100), workers=2)
     for _ in range(60):
         served_by(gateway)
+    wait_until(lambda: gateway.metric("understudy_requests_total", outcome="ok") == 60)
     for _ in range(10):  # whoever answers
         assert gateway.metric("understudy_requests_total", outcome="ok", role="student") == 60
         assert gateway.metric("understudy_time_to_first_token_seconds_count", outcome="ok", role="student") == 60
     assert gateway.metric("understudy_cost_nano_usd_total", role="student") == 60 * (11 * 100 + 3 * 400)
     assert gateway.metric("understudy_tokens_total", role="student", kind="output") == 180
     assert len({line for line in gateway.metrics() if line.startswith("understudy_build_info")}) == 1
-
-
-def test_a_killed_worker_is_replaced_and_its_counts_stay(
-    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
-) -> None:
-    student.script = lambda request: [30.0] if request.json.get("stream") else _answered(request)
-    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100), workers=2)
-    for _ in range(20):
-        served_by(gateway)
-    held = [RawClient(gateway.port) for _ in range(6)]
-    for raw in held:
-        raw.send(post(STREAM))
-    _wait(lambda: gateway.metric("understudy_in_flight_requests") == 6)
-    victim = _listening(gateway)[0]
-    victim.kill()
-    _wait(lambda: len(_listening(gateway)) == 2 and victim not in _listening(gateway), 15)
-    for raw in held:
-        raw.socket.close()
-    for _ in range(20):
-        served_by(gateway)
-    assert gateway.metric("understudy_requests_total", outcome="ok") == 40
-    _wait(lambda: gateway.metric("understudy_in_flight_requests") == 0)
-
-
-def _answered(request: Received) -> Iterable[Step]:
-    from tests.support.upstream import well_behaved
-
-    return well_behaved()(request)
 
 
 def test_labels_come_from_the_config_never_from_clients(
@@ -259,6 +155,23 @@ def test_sigterm_finishes_streams_and_exits_0(
     assert gateway.stop() == 0
 
 
+def test_the_grace_period_is_never_shorter_than_what_was_asked_for(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    student.script = lambda request: [
+        STREAM_HEAD + chunked(stream_events(["x"], usage=False)[1]),
+        1.3,
+        chunked(b"data: [DONE]\n\n") + STREAM_END,
+    ]
+    gateway = gateway_process({**two_upstreams(student, teacher, student_percent=100), "drain_s": 1.4})
+    with RawClient(gateway.port) as raw:
+        raw.send(post(STREAM))
+        raw.until(b'"x"')
+        gateway.terminate()
+        assert raw.rest().endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert gateway.stop() == 0
+
+
 def test_after_the_grace_period_streams_are_ended_honestly(
     gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
 ) -> None:
@@ -302,65 +215,6 @@ def test_not_ready_while_draining(to_student: GatewayProcess, student: ScriptedU
         status, _, body = raw.response()
         assert (status, body) == (503, b"draining\n")
     assert to_student.stop() == 0
-
-
-def cli(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-    )
-
-
-def test_the_traffic_command(
-    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
-) -> None:
-    gateway = gateway_process({**two_upstreams(student, teacher, student_percent=25), **KEYS})
-    command = ("traffic", "support-chat", "60", "--reason", "looks good", "--url", gateway.url)
-    done = cli(*command, env={"UNDERSTUDY_KEY": "sre-key-secret"})
-    assert done.returncode == 0, done.stderr
-    assert "25 % -> 60 %" in done.stdout
-    assert gateway.metric("understudy_student_percent", route="support-chat") == 60
-    refused = cli(*command, "--key", "wrong-key-1")
-    assert refused.returncode == 1
-    assert "Incorrect API key" in refused.stderr
-    unknown = cli("traffic", "nope", "1", "--reason", "x", "--url", gateway.url, "--key", "sre-key-secret")
-    assert "no route 'nope'" in unknown.stderr
-    assert cli("traffic", "support-chat", "101", "--reason", "x").returncode == 2
-    assert cli("traffic", "support-chat", "50").returncode == 2
-
-
-def test_commands_that_cannot_go_on_say_why(tmp_path: Path) -> None:
-    nobody = cli("traffic", "a", "1", "--reason", "x", "--url", "http://127.0.0.1:9")
-    assert nobody.returncode == 1
-    assert "Is the gateway running?" in nobody.stderr
-    bad = tmp_path / "gateway.yaml"
-    bad.write_text("listen: nowhere\n")
-    for command in ("check", "serve"):
-        refused = cli(command, "-c", str(bad))
-        assert refused.returncode == 1
-        assert "listen: expected HOST:PORT, got 'nowhere'" in refused.stderr
-        assert "upstreams: required" in refused.stderr
-        assert "Traceback" not in refused.stderr
-
-
-def test_check_says_what_a_config_means() -> None:
-    done = cli("check", "-c", "examples/gateway.yaml")
-    assert done.returncode == 0, done.stderr
-    for said in ("is valid", "Open: no keys", "25 % to small", "75 % to big", "first token 20 s", "10.0"):
-        assert said in done.stdout
-    assert cli("version").stdout.strip() == __import__("gateway").__version__
-
-
-def test_a_port_that_is_taken(
-    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
-) -> None:
-    gateway = gateway_process(two_upstreams(student, teacher))
-    second = cli("serve", "-c", str(gateway.config_file))
-    assert second.returncode != 0
-    assert "address already in use" in second.stderr.lower()
 
 
 def test_many_clients_at_once_get_their_own_answers(

@@ -120,10 +120,3 @@ def test_names_that_could_confuse_a_hash_or_a_header_are_refused(name: str) -> N
 def test_a_percentage_is_from_0_to_100(percent: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 100"):
         Route("chat", "big", "small", percent)
-
-
-def test_a_changed_snapshot_leaves_the_old_one_as_it_was() -> None:
-    before = Routes.of(ROUTE)
-    after = before.replacing(Route("chat", "big", "small", 100))
-    assert before.by_name["chat"].student_percent == 0
-    assert after.by_name["chat"].student_percent == 100

@@ -1,5 +1,6 @@
 """Real processes for tests: a gateway started as users start it."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -39,7 +40,9 @@ class GatewayProcess:
         self.log_file = directory / "gateway.log"
         command = [sys.executable, "-m", "gateway.cli", "serve", "-c", str(self.config_file), "--workers", str(workers)]
         with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **(env or {})})
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **(env or {})}, start_new_session=True
+            )
         self._wait_ready()
 
     def _wait_ready(self) -> None:
@@ -73,7 +76,9 @@ class GatewayProcess:
             raise
 
     def kill(self) -> None:
-        self.process.kill()
+        """End it and its workers, also those of a gateway that is gone itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def metrics(self) -> dict[str, float]:

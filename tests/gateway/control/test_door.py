@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Config, parse
 from gateway.control.door import Door, InvalidChange, UnknownRouteName
-from gateway.stores.protocols import VersionConflict
+from gateway.stores.protocols import StoreError, VersionConflict
 from gateway.stores.sqlite import SqliteStore
 
 
@@ -60,7 +60,9 @@ async def test_null_falls_back_to_the_file(door: Door) -> None:
     [
         ({"student_percent": 101}, "student_percent: input should be less than or equal to 100, got 101"),
         ({"student_percent": "lots"}, "student_percent: input should be a valid number"),
-        ({"student_percent": True, "teacher": "x"}, "teacher: cannot be changed while serving"),
+        ({"student_percent": True}, "student_percent: input should be a valid number, got True"),
+        ({"student_percent": "50"}, "student_percent: input should be a valid number, got '50'"),
+        ({"student_percent": 10, "teacher": "x"}, "teacher: cannot be changed while serving"),
         ({"nonsense": 1}, "nonsense: cannot be changed while serving"),
         ({}, "expected at least one of student_percent"),
     ],
@@ -72,6 +74,34 @@ async def test_an_invalid_change_changes_nothing(
         await change(door, patch)
     assert caught.value.problems[0].startswith(said)
     assert store.revision() == 0
+
+
+@pytest.mark.parametrize(
+    ("patch", "key"),
+    [
+        ({"student_percent": 101}, "student_percent"),
+        ({"a: b": 1}, "a: b"),
+        ({"x" * 1000: 1}, "x" * 128 + "…"),
+        ({}, None),
+    ],
+)
+async def test_an_invalid_change_names_the_key(door: Door, patch: dict[str, Any], key: str | None) -> None:
+    with pytest.raises(InvalidChange) as caught:
+        await change(door, patch)
+    assert caught.value.key == key
+    assert len(str(caught.value)) < 300
+
+
+async def test_what_is_stored_but_not_valid_is_the_stores_fault_and_can_be_changed(
+    door: Door, store: SqliteStore
+) -> None:
+    store.write("chat", 0, {"student_percent": "50"}, "a", "b")
+    with pytest.raises(StoreError, match="version 1 of route chat is not valid"):
+        await door.snapshot()
+    with pytest.raises(StoreError, match="got '50'"):
+        await door.read("chat")
+    assert (await change(door, {"student_percent": 40})).version == 2
+    assert (await door.snapshot()).by_name["chat"].student_percent == 40
 
 
 async def test_a_stale_version_is_refused(door: Door) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.face.errors import ApiError
-from gateway.face.openai import asks_usage, forwarded_parts, read_request
+from gateway.face.openai import forwarded_parts, read_request
 
 json_values = st.recursive(
     st.none()
@@ -75,13 +75,18 @@ def test_bytes_outside_the_spans_stay_as_they_came() -> None:
 @pytest.mark.parametrize(
     ("body", "forwarded"),
     [
-        (b'{"mod\\u0065l":"chat","x":{"model":"chat"}}', b'{"mod\\u0065l":"m","x":{"model":"chat"}}'),
+        (b'{"mod\\u0065l" : "chat" ,"x":{"model" : "chat"}}', b'{"model":"m","x":{"model" : "chat"}}'),
         (b'{"x":{"model":"chat"},"model":"chat"}', b'{"x":{"model":"chat"},"model":"m"}'),
         (b'{"x":[{"model":"chat"}],"model":"chat"}', b'{"x":[{"model":"chat"}],"model":"m"}'),
         (b'{"model":"other","model":"chat"}', b'{"model":"m","model":"m"}'),
         (b'{"a":"model","model":"chat"}', b'{"a":"model","model":"m"}'),
         (b'{"t":{"model":{"type":"string"}},"model":"chat"}', b'{"t":{"model":{"type":"string"}},"model":"m"}'),
         (b'{"a":[],"b":{},"model":"chat"}', b'{"a":[],"b":{},"model":"m"}'),
+        (
+            b'{"t":"\\u003c]}","x":[{"model":"chat"}], "model":"chat"}',
+            b'{"t":"\\u003c]}","x":[{"model":"chat"}], "model":"m"}',
+        ),
+        (b'{"model" :"chat","mod\\u0065l":"chat"}', b'{"model":"m"}'),
     ],
 )
 def test_the_top_level_model_is_found_among_others(body: bytes, forwarded: bytes) -> None:
@@ -101,7 +106,7 @@ def test_the_top_level_model_is_found_among_others(body: bytes, forwarded: bytes
 )
 def test_whether_the_client_asked_for_usage(options: str | None, asked: bool) -> None:
     extra = "" if options is None else f',"stream_options":{options}'
-    assert asks_usage(read_request(f'{{"model":"chat"{extra}}}'.encode())) is asked
+    assert read_request(f'{{"model":"chat"{extra}}}'.encode()).asks_usage is asked
 
 
 @pytest.mark.parametrize(

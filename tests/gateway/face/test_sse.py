@@ -1,6 +1,8 @@
 """Watching streams: whole events only, nothing lost, the usage chunk known and stripped, first tokens seen."""
 
 import json
+import math
+import time
 
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def test_however_it_is_split_the_stream_goes_through_less_its_usage(
     events = stream_events(text, usage=True)
     kept = [one for one in events if not (strip and one == usage_event())]
     watch = StreamWatch(CHAT, strip_usage=strip)
-    out = feed_in_pieces(watch, b"".join(events).replace(b"\n", newline), at)
+    out = feed_in_pieces(watch, b"".join(events).replace(b"\n", newline), at) + watch.flush()
     assert out == b"".join(kept).replace(b"\n", newline)
     assert (watch.first_token, watch.finished, watch.done) == (True, True, True)
     assert watch.usage == Usage(input=11, output=3)
@@ -156,6 +158,67 @@ def test_an_event_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(EventTooLong):
         for _ in range(20):
             watch.feed(b"data: " + b"x" * 100)
+
+
+def test_a_flat_error_event_of_responses_keeps_its_words() -> None:
+    watch = StreamWatch(RESPONSES, strip_usage=False)
+    watch.feed(event({"type": "error", "message": "slow down", "code": "rate_limited", "param": None}))
+    assert watch.error == {"message": "slow down", "code": "rate_limited"}
+
+
+def test_a_failed_response_is_an_error_and_an_end() -> None:
+    watch = StreamWatch(RESPONSES, strip_usage=False)
+    watch.feed(event({"type": "response.failed", "response": {"error": {"code": "x", "message": "y"}}}))
+    assert watch.error == {"code": "x", "message": "y"}
+    assert watch.done
+
+
+@pytest.mark.parametrize(
+    "odd", [{"prompt_tokens": 1.5}, "none", [1], {"prompt_tokens": 10**400}, {"prompt_tokens": -1}]
+)
+def test_an_odd_usage_does_not_spoil_the_rest_of_an_event(odd: object) -> None:
+    watch = StreamWatch(CHAT, strip_usage=True)
+    watch.feed(event({"choices": [{"index": 0, "delta": {"content": "x"}}], "usage": odd, "response": "text"}))
+    assert (watch.first_token, watch.usage, watch.malformed) == (True, None, 0)
+
+
+def test_line_ends_may_be_mixed() -> None:
+    watch = StreamWatch(CHAT, strip_usage=True)
+    data = b"data: [DONE]\n\r\n"
+    assert watch.feed(data[:-1]) + watch.feed(data[-1:]) == data
+    assert watch.done
+
+
+def test_a_last_event_without_its_empty_line_counts() -> None:
+    watch = StreamWatch(CHAT, strip_usage=True)
+    assert watch.feed(b"data: [DONE]\n") == b""
+    assert watch.flush() == b"data: [DONE]\n"
+    assert watch.done
+    assert watch.flush() == b""
+
+
+def test_half_an_event_is_not_flushed() -> None:
+    watch = StreamWatch(CHAT, strip_usage=True)
+    watch.feed(chunk({"content": "a"})[:-20])
+    assert watch.flush() == b""
+    assert not watch.first_token
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_large_events_in_small_pieces_take_time_in_proportion(newline: bytes) -> None:
+    def seconds(size: int) -> float:
+        data = chunk({"content": "x" * size}).replace(b"\n", newline)
+        best = math.inf
+        for _ in range(3):
+            watch = StreamWatch(CHAT, strip_usage=True)
+            started = time.perf_counter()
+            for start in range(0, len(data), 1000):
+                watch.feed(data[start : start + 1000])
+            best = min(best, time.perf_counter() - started)
+            assert watch.first_token
+        return best
+
+    assert seconds(4_000_000) < 40 * seconds(400_000)  # in proportion: 10; with the square: 100
 
 
 def test_done_is_seen_alone() -> None:

@@ -105,19 +105,72 @@ def test_a_locked_file_is_a_store_error_and_writes_nothing(path: Path, monkeypat
 def test_a_file_that_is_no_database(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError, match="not a database"):
-        SqliteStore(path)
+        SqliteStore(path).open()
     assert path.read_bytes() == content
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="unable to open"):
-        SqliteStore(tmp_path / "nowhere" / "understudy.db")
+        SqliteStore(tmp_path / "nowhere" / "understudy.db").open()
 
 
 def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
-    SqliteStore(path).close()
+    SqliteStore(path).open()
     newer = sqlite3.connect(path)
     newer.execute("PRAGMA user_version = 99")
     newer.close()
     with pytest.raises(StoreError, match="newer Understudy"):
-        SqliteStore(path)
+        SqliteStore(path).open()
+
+
+def test_of_many_that_open_a_new_file_at_once_all_get_in(tmp_path: Path) -> None:
+    failed: list[Exception] = []
+    for number in range(20):
+        path = tmp_path / f"{number}.db"
+        together = threading.Barrier(6)
+
+        def open_it(path: Path = path, together: threading.Barrier = together) -> None:
+            together.wait()
+            try:
+                SqliteStore(path).revision()
+            except StoreError as error:
+                failed.append(error)
+
+        openers = [threading.Thread(target=open_it) for _ in range(6)]
+        for opener in openers:
+            opener.start()
+        for opener in openers:
+            opener.join()
+    assert failed == []
+
+
+def test_opening_waits_for_no_writer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stores.sqlite._BUSY_S", 0.1)
+    SqliteStore(path).open()
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    assert SqliteStore(path).revision() == 0
+    writer.close()
+
+
+def test_a_store_that_comes_later_or_comes_back_needs_no_restart(path: Path) -> None:
+    away = path.with_name("copy")
+    path.mkdir()
+    store = SqliteStore(path)
+    with pytest.raises(StoreError):
+        store.revision()
+    path.rmdir()
+    store.write("a", 0, {"student_percent": 5}, "x", "y")
+    original, copy = sqlite3.connect(path), sqlite3.connect(away)
+    original.backup(copy)
+    original.close()
+    copy.close()
+    for file in path.parent.glob("understudy.db*"):
+        file.write_bytes(b"corrupt" * 2000)
+    with pytest.raises(StoreError):
+        store.routes()
+    for file in path.parent.glob("understudy.db*"):
+        file.unlink()
+    away.rename(path)
+    assert store.routes()["a"].overrides == {"student_percent": 5}
+    store.close()

@@ -139,6 +139,7 @@ def test_garbage_inside_a_response_never_escapes_as_another_exception(
         (OK + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "not an HTTP response"),
         (OK + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabc", "not an HTTP response"),
         (OK + b"transfer-encoding: gzip\r\n\r\nabc", "other than chunked"),
+        *((b"HTTP/1.1 %b Odd\r\n\r\n" % status, "the status") for status in (b"000", b"099", b"600", b"999")),
         (b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "switched protocols"),
         (OK + b"x: " + b"a" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n", "header fields over"),
         (OK + b"x: y\r\n" * 20_000 + b"\r\n", "header fields over"),

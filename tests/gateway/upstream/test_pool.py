@@ -199,6 +199,30 @@ async def test_idle_connections_age_out(monkeypatch: pytest.MonkeyPatch) -> None
         await asyncio.wait_for(closed.wait(), 1)
 
 
+async def test_an_answer_that_has_said_all_but_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "END_S", 0.05)
+    closed = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(ANSWER[:-1])
+        with suppress(ConnectionResetError):
+            await reader.read()
+        closed.set()
+
+    async with serving(handler) as address, pooled(address) as pool:
+        sink = Sink()
+        leg = pool.send(REQUEST, sink, 2.0)
+        await sink.first.wait()
+        leg.expect_end()
+        pool.sweep()
+        assert pool.active_count == 1
+        await asyncio.sleep(0.1)
+        pool.sweep()
+        assert pool.active_count == 0
+        await asyncio.wait_for(closed.wait(), 1)
+
+
 @pytest.mark.parametrize("unasked", [b"HTTP/1.1 408 Timeout\r\ncontent-length: 0\r\n\r\n", b""])
 async def test_an_idle_connection_that_speaks_or_ends_is_dropped(unasked: bytes) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
