@@ -45,7 +45,7 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
         gateway.ready = True
         gc.collect()
         gc.freeze()  # what lives as long as the worker need not be looked at again
-        gc.set_threshold(50_000, 20, 50)  # a request leaves no cycles behind, so there is little to look for
+        gc.set_threshold(20_000, 10, 10)  # neither requests nor connections leave cycles behind
         yield {"gateway": gateway, "door": door, "watch": watch}
         gateway.draining = True
         await gateway.close()

@@ -16,7 +16,7 @@ RequestHeaders = dict[bytes, bytes]
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _SHOWN = 128  # characters of a name that nobody knows
-_boot = secrets.token_hex(6)
+_boot = secrets.token_hex(8)
 _number = count()
 
 
@@ -25,7 +25,7 @@ def request_id(headers: RequestHeaders) -> str:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
-    return f"req_{_boot}{next(_number):08x}"
+    return f"req_{_boot}{next(_number)}"
 
 
 def check_head(keys: Keys, headers: RequestHeaders) -> Identity:

@@ -56,7 +56,8 @@ class Face(HttpToolsProtocol):
         active, self._active = self._active, None
         self.gateway.clients.discard(self)
         super().connection_lost(exc)
-        if isinstance(self.cycle, HotCycle):
+        self._hot = None
+        if isinstance(self.cycle, HotCycle):  # it refers to this connection
             self.cycle = None
         if active is not None:
             active.gone()
@@ -79,21 +80,20 @@ class Face(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         was_in_head = self._in_head
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
-            return
+        while True:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + data[upgrade.args[0] :]
         if was_in_head and self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse_bytes(ApiError(HEAD_TOO_LARGE, f"Expected a head of at most {MAX_HEAD_BYTES} bytes."))
 
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Go on with the request as if it had not asked for another protocol, as RFC 9110 section 7.8 allows.
-
-        The parser has stopped after its head, taking it to have no body. JDK clients ask for HTTP/2 with every request.
-        """
+    def _without_upgrade(self) -> bytes:
+        """The head just read as if it had not asked for another protocol, as RFC 9110 section 7.8 allows, for a new
+        parser: the old one has stopped, taking the request to have no body. JDK clients ask for HTTP/2 every time."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             raise httptools.HttpParserError("CONNECT is for proxies")
@@ -106,7 +106,7 @@ class Face(HttpToolsProtocol):
                 head += b"%b: %b\r\n" % (name, value)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self._feed(head + b"\r\n" + rest)
+        return head + b"\r\n"
 
     def on_message_begin(self) -> None:
         """uvicorn builds an ASGI scope here; ours waits until the path is known."""

@@ -90,17 +90,20 @@ def forwarded_parts(body: bytes, view: RequestView, model: str, *, ask_usage: bo
     is written anew, its other values still byte for byte. `stream_options` that are no object stay as they are: what to
     say of them is the upstream's. Raises `ApiError` for a body whose keys are no text.
     """
-    edits = [(span, _encode(model)) for span in _model_spans(body)]
+    name = _encode(model)
     options = _wanted_options(view) if ask_usage else None
+    spans = _model_spans(body)
+    if options is None and len(spans) == 1:
+        (start, end), *_ = spans
+        return [body[:start], name, body[end:]]
+    edits = [(span, name) for span in spans]
     if options is not None and edits:
         if view.stream_options is msgspec.UNSET:
             end = edits[-1][0][1]
             edits.append(((end, end), b',"stream_options":' + options))
         else:
-            spans = _options_spans(body, view.stream_options)
-            edits += [(span, options) for span in spans]
-            if not spans:
-                edits.clear()
+            found = _options_spans(body, view.stream_options)
+            edits = [*edits, *((span, options) for span in found)] if found else []
     if not edits:
         return [_written_anew(body, model, options)]
     edits.sort(key=_start)
@@ -164,10 +167,14 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 def _model_spans(body: bytes) -> list[Span]:
     """The spans of the values of the top-level `model`; several if it is there several times, none if one is hidden."""
-    if b"\\" in body and _ESCAPED_LETTER.search(body):
+    escapes = b"\\" in body
+    if escapes and _ESCAPED_LETTER.search(body):
         return []
     first = body.find(b'"model"')
-    if first == body.rfind(b'"model"'):
+    if body.find(b'"model"', first + 7) < 0:
+        if not escapes:  # then a string ends with the next quote
+            start = body.find(b'"', first + 7)
+            return [(start, body.find(b'"', start + 1) + 1)]
         match = _MODEL.match(body, first)
         return [match.span(1)] if match else []
     return [match.span(1) for match in _at_top(_MODEL, body)]

@@ -123,6 +123,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.gone(self)
+        self._reader.close()
         call = self._call
         if call is None:
             return

@@ -6,6 +6,8 @@ whether it is whole. The same bytes give the same response however they are spli
 that end with the connection, and bytes that nobody asked for.
 """
 
+from typing import Any
+
 import httptools
 
 from gateway.upstream.faults import FaultKind, UpstreamFault
@@ -38,7 +40,7 @@ class ResponseReader:
     )
 
     def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._surplus = False
         self.reset()
 
@@ -98,6 +100,10 @@ class ResponseReader:
         if self._delimited:
             raise UpstreamFault(FaultKind.TRUNCATED, "the upstream closed the connection inside its answer's body")
         self.complete = True
+
+    def close(self) -> None:
+        """No more will come. The parser refers to its reader: this lets go of it."""
+        self._parser = None
 
     # Called by the parser, inside `feed`.
 

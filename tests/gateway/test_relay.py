@@ -14,6 +14,8 @@ from gateway.face.openai import CHAT
 from gateway.intake import admit
 from gateway.relay import Relay
 from gateway.state import ANYONE, Gateway
+from gateway.upstream.connection import Connection
+from gateway.upstream.http1 import ResponseReader
 from gateway.upstream.pool import Leg
 from tests.support.upstream import CLOSE, ScriptedUpstream, completion, response, well_behaved
 
@@ -82,9 +84,12 @@ async def test_a_finished_request_leaves_nothing_for_the_garbage_collector(
         left = [found for found in gc.get_objects() if isinstance(found, Relay | Leg)]
         assert left == []
         assert len(exchanges) == 3
+        await gateway.close()
+        await asyncio.sleep(0.05)
+        left = [found for found in gc.get_objects() if isinstance(found, Connection | ResponseReader)]
+        assert left == []
     finally:
         gc.enable()
-        await gateway.close()
 
 
 async def test_who_leaves_before_the_upstream_was_reached_is_not_billed() -> None:
