@@ -100,11 +100,12 @@ class _Series:
         self.ttft = _Pending(metrics.ttft.labels(*timed))
         self.ttlt = _Pending(metrics.ttlt.labels(*timed))
         self.overhead = _Pending(metrics.overhead.labels(route))
-        self._counters = [metrics.requests.labels(route, upstream, role, decision.reason, outcome.value)]
+        counted = (route, upstream, role, decision.reason, outcome.value)
+        self._counters = [metrics.requests.labels(*counted)]
         for source in ("reported", "estimated"):
             for kind in ("input", "cached_input", "output"):
-                self._counters.append(metrics.tokens.labels(route, upstream, role, kind, source))
-            self._counters.append(metrics.cost.labels(route, upstream, role, source))
+                self._counters.append(metrics.tokens.labels(*counted, kind, source))
+            self._counters.append(metrics.cost.labels(*counted, source))
         self.pending = [0] * len(self._counters)
 
     def add(self, exchange: Exchange) -> None:
@@ -136,10 +137,11 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         common = ("route", "upstream", "role")
         timed = (*common, "stream", "outcome")
+        counted = (*common, "reason", "outcome")
         self.requests = Counter(
             "understudy_requests",
             "Requests, by who served them, why, and how they ended.",
-            (*common, "reason", "outcome"),
+            counted,
             registry=registry,
         )
         self.ttft = _Histogram(
@@ -166,13 +168,13 @@ class Metrics:
         self.tokens = Counter(
             "understudy_tokens",
             "Tokens by kind (cached_input is part of input), as reported or estimated.",
-            (*common, "kind", "source"),
+            (*counted, "kind", "source"),
             registry=registry,
         )
         self.cost = Counter(
             "understudy_cost_nano_usd",
             "Cost in nano-dollars: whole numbers, exact up to 9 million dollars.",
-            (*common, "source"),
+            (*counted, "source"),
             registry=registry,
         )
         self._refused = Counter(
