@@ -273,10 +273,11 @@ def picture(path: Path, summary: Summary, caption: str) -> None:
     gateways = [name for name in summary if name != "direct"]
     figure, axes = plt.subplots(2, 2, figsize=(11, 1.6 + 1.1 * len(gateways)), layout="constrained")
     for axis, (title, key, better, digits) in zip(axes.flat, panels, strict=True):
-        values = [summary[name].get(key) or 0.0 for name in gateways]
-        colours = ["#2a6f97" if name == "understudy" else "#c3ccd5" for name in gateways]
-        bars = axis.barh(gateways, values, color=colours, height=0.62)
-        axis.bar_label(bars, [shown(summary[name].get(key), digits) for name in gateways], padding=4, fontsize=10)
+        known = {name: value for name in gateways if (value := summary[name].get(key)) is not None}
+        values = list(known.values())
+        colours = ["#2a6f97" if name == "understudy" else "#c3ccd5" for name in known]
+        bars = axis.barh(list(known), values, color=colours, height=0.62)
+        axis.bar_label(bars, [shown(value, digits) for value in values], padding=4, fontsize=10)
         axis.set_title(title, fontsize=11, loc="left")
         axis.set_xlabel(better, fontsize=9, color="#5c6670", loc="left")
         axis.set_xlim(right=max([*values, 1e-9]) * 1.15)
