@@ -26,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -44,7 +45,7 @@ class StartError(RuntimeError):
     """A server that did not start or did not become ready. The message ends with the tail of its log."""
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """A server in a process of its own: started, waited for, stopped. As a context manager: ready inside, gone outside.
 
     It runs in its own session, so that a Ctrl-C at the terminal reaches the starter alone, which then stops things in
@@ -56,13 +57,13 @@ class ServerProcess:
         self.log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """The arguments for this Python interpreter."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self) -> bool:
         """Whether it answers. Asked over and over until it does."""
-        raise NotImplementedError
 
     @property
     def pid(self) -> int:
