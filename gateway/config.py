@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,17 +22,24 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from gateway import document
 from gateway.upstream.pool import Address
+from router_policies.breaker import BreakerRules
+from router_policies.budgets import KeyLimits
+from router_policies.capabilities import Capabilities, Continues
+from router_policies.failures import FailureKind
 from router_policies.prices import Price
-from router_policies.routes import Deadlines, Route, Routes, valid_name
+from router_policies.routes import Deadlines, Fallback, MidStream, Route, Routes, valid_name
+from router_policies.verify import Verify
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _STICKY = re.compile(r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]+|user|key")
 _HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SHORTEST_KEY = 8
 _LONGEST_SHOWN = 128  # characters
 _KINDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
@@ -46,7 +54,7 @@ class ConfigError(Exception):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
 
 # Strict: `true` and "50" are no numbers, whatever YAML made of what was written.
@@ -85,13 +93,52 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 Secret = Annotated[SecretStr, AfterValidator(_header_text)]
 
 
+def _digest(value: str) -> str:
+    if not _SHA256.fullmatch(value):
+        raise ValueError('expected 64 hexadecimal digits, as printf %s "$KEY" | sha256sum prints, got something else')
+    return value.lower()
+
+
+AtMost = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None
+
+
+class KeyLimitsConfig(_Model):
+    """What a key may use, per worker: `router_policies.budgets.KeyLimits`, as people write them. null: no limit."""
+
+    requests_per_minute: AtMost = None
+    tokens_per_minute: AtMost = None
+    concurrency: AtMost = None
+
+    def limits(self) -> KeyLimits | None:
+        limits = KeyLimits(**self.model_dump())
+        return None if limits == KeyLimits() else limits
+
+
 class KeyConfig(_Model):
-    """An API key: who it is (`name`), whose (`tenant`), and whether it may change routes (`role: admin`)."""
+    """An API key: who it is (`name`), whose (`tenant`), whether it may change routes (`role: admin`), what it may use
+    (`limits`). The secret itself is `key`; `key_sha256` in its place is enough to know it by."""
 
     name: str = Field(min_length=1)
     tenant: str = "default"
     role: Literal["app", "admin"] = "app"
-    key: Annotated[Secret, AfterValidator(_long_enough)]
+    key: Annotated[Secret, AfterValidator(_long_enough)] | None = None
+    key_sha256: Annotated[str, AfterValidator(_digest)] | None = Field(default=None, repr=False)
+    limits: KeyLimitsConfig = KeyLimitsConfig()
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> "KeyConfig":
+        if (self.key is None) is (self.key_sha256 is None):
+            came = "neither" if self.key is None else "both"
+            raise ValueError(f"expected key or key_sha256, got {came}")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the key."""
+        if self.key is not None:
+            return sha256(self.key.get_secret_value().encode()).digest()
+        assert self.key_sha256 is not None
+        return bytes.fromhex(self.key_sha256)
 
 
 class PriceConfig(_Model):
@@ -105,21 +152,90 @@ class PriceConfig(_Model):
         return Price.per_million(self.input, self.output, self.cached_input)
 
 
-class UpstreamConfig(_Model):
-    """A model server. `model` is what it calls the model."""
+_BREAKER = BreakerRules()
 
-    base_url: str
+
+class BreakerConfig(_Model):
+    """`router_policies.breaker.BreakerRules`, as people write them."""
+
+    window_s: Seconds = _BREAKER.window_s
+    min_requests: Count = Field(default=_BREAKER.min_requests, ge=1)
+    failure_ratio: Annotated[float, Field(strict=True, gt=0, le=1)] = _BREAKER.failure_ratio
+    open_s: Seconds = _BREAKER.open_s
+    probe: Count = Field(default=_BREAKER.probe, ge=1, le=100)
+
+    def rules(self) -> BreakerRules:
+        return BreakerRules(**self.model_dump())
+
+
+class HealthConfig(_Model):
+    """The active checks of a server: a GET of `path` below its base URL. Without `every_s` it is only asked to find out
+    whether an open breaker may let through again."""
+
+    path: str = "/models"
+    every_s: Seconds | None = 10.0
+    timeout_s: Seconds = 2.0
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if not value.startswith("/") or not is_header_text(value):
+            raise ValueError("expected a path of printable ASCII characters that begins with /, like /models")
+        return value
+
+
+class UpstreamLimitsConfig(_Model):
+    """Per worker: calls at once, calls that may wait for their turn, and for how long."""
+
+    concurrency: Count = Field(default=512, ge=1)
+    queue: Count = Field(default=256, ge=0)
+    queue_s: Seconds = 2.0
+
+
+def _url(value: str) -> str:
+    if not is_header_text(value):
+        raise ValueError("expected a URL of printable ASCII characters without spaces, got others among them")
+    Address.parse(value)
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(_url)]
+
+
+class UpstreamConfig(_Model):
+    """A model, on one server or on several that are the same. `model` is what they call it."""
+
+    base_url: BaseUrl | None = None
+    base_urls: list[BaseUrl] = []
+    affinity: Literal["none", "prefix"] = "none"
     model: str = Field(min_length=1)
     api_key: Secret | None = None
     price: PriceConfig = PriceConfig()
+    context_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
+    tools: Annotated[bool, Field(strict=True)] = True
+    vision: Annotated[bool, Field(strict=True)] = True
+    continues: Literal["auto", "vllm", "prefill", "no"] = "auto"
+    limits: UpstreamLimitsConfig = UpstreamLimitsConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    health: HealthConfig = HealthConfig()
 
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        if not is_header_text(value):
-            raise ValueError("expected a URL of printable ASCII characters without spaces, got others among them")
-        Address.parse(value)
-        return value
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "UpstreamConfig":
+        if (self.base_url is None) is (not self.base_urls):
+            came = "neither" if self.base_url is None else "both"
+            raise ValueError(f"expected base_url, or base_urls with one or more, got {came}")
+        if len(set(self.base_urls)) < len(self.base_urls):
+            raise ValueError("base_urls: expected each server once, got one of them twice")
+        return self
+
+    @property
+    def urls(self) -> list[str]:
+        return self.base_urls if self.base_url is None else [self.base_url]
+
+    def capabilities(self) -> Capabilities:
+        """What it can do as far as the config says."""
+        continues = Continues.NO if self.continues == "auto" else Continues(self.continues)
+        return Capabilities(self.context_tokens, self.tools, self.vision, continues)
 
 
 _DEFAULTS = Deadlines()
@@ -131,7 +247,65 @@ class DeadlinesConfig(_Model):
     connect_s: Seconds = _DEFAULTS.connect_s
     ttft_s: Seconds = _DEFAULTS.ttft_s
     stall_s: Seconds = _DEFAULTS.stall_s
+    answer_s: Seconds = _DEFAULTS.answer_s
     total_s: Seconds = _DEFAULTS.total_s
+
+
+class VerifyConfig(_Model):
+    """What whole answers are checked for before they are served, where the request asks for it. `on_fail`: what is done
+    when nobody's answer passes; `fallback` serves the last one as it came, `error` serves none."""
+
+    json_: Annotated[bool, Field(strict=True, alias="json")] = True
+    schema_: Annotated[bool, Field(strict=True, alias="schema")] = True
+    tools: Annotated[bool, Field(strict=True)] = True
+    on_fail: Literal["fallback", "error"] = "fallback"
+
+
+FailureName = Literal[
+    "connect", "timeout", "http_429", "http_5xx", "http_401", "invalid_stream", "context_length", "busy"
+]
+_HOLD = re.compile(r"hold:([1-9][0-9]{0,3})")
+
+
+class FallbackConfig(_Model):
+    """`router_policies.routes.Fallback`, as people write it."""
+
+    order: list[str] = ["teacher"]
+    retries: Annotated[int, Field(strict=True, ge=0, le=5)] = 1
+    on: list[FailureName] = [
+        "connect",
+        "timeout",
+        "http_429",
+        "http_5xx",
+        "http_401",
+        "invalid_stream",
+        "context_length",
+    ]
+    mid_stream: str = "continue"
+    hedge_after_s: Seconds | Literal["p95"] | None = None
+    verify: VerifyConfig = VerifyConfig()
+
+    @field_validator("mid_stream")
+    @classmethod
+    def _mid_stream(cls, value: str) -> str:
+        if value not in ("continue", "error") and not _HOLD.fullmatch(value):
+            raise ValueError(f"expected continue, error or hold:N with N from 1 to 9999, got {cut(value)!r}")
+        return value
+
+    def fallback(self) -> Fallback:
+        held = _HOLD.fullmatch(self.mid_stream)
+        what = Verify(json=self.verify.json_, schema=self.verify.schema_, tools=self.verify.tools)
+        return Fallback(
+            order=tuple(self.order),
+            retries=self.retries,
+            on=frozenset(FailureKind(name) for name in self.on),
+            mid_stream=MidStream.HOLD if held else MidStream(self.mid_stream),
+            hold=int(held.group(1)) if held else 0,
+            hedge_after_s=self.hedge_after_s if isinstance(self.hedge_after_s, float) else None,
+            hedge_p95=self.hedge_after_s == "p95",
+            verify=what if what.json or what.schema or what.tools else None,
+            serve_unverified=self.verify.on_fail == "fallback",
+        )
 
 
 class RouteConfig(_Model):
@@ -142,6 +316,7 @@ class RouteConfig(_Model):
     student_percent: Percent = 0.0
     sticky: list[str] = ["header:x-session-id", "user", "key"]
     deadlines: DeadlinesConfig = DeadlinesConfig()
+    fallback: FallbackConfig = FallbackConfig()
 
     @field_validator("sticky")
     @classmethod
@@ -159,6 +334,7 @@ class RouteConfig(_Model):
             student_percent=self.student_percent,
             sticky=tuple(source.lower() for source in self.sticky),
             deadlines=Deadlines(**self.deadlines.model_dump()),
+            fallback=self.fallback.fallback(),
             version=version,
         )
 
@@ -167,10 +343,25 @@ LIVE_KEYS = frozenset({"student_percent"})
 
 
 class LimitsConfig(_Model):
-    """Per worker. `body_bytes`: the largest request body. `in_flight`: requests at once, more are refused with 429."""
+    """What clients may do to one worker. Times are noticed within two seconds.
+
+    `body_bytes`, `json_depth`, `messages`: of a request's body. `head_bytes`, `headers`, `target_bytes`: of its head.
+    `head_s`: for a whole head, from its first byte. `body_s`: for a whole body, and a second for every 64 KiB of it.
+    `reader_s`: how long a client may leave unread what it asked for. `in_flight`: requests at once, more are refused
+    with 429. `connections`: clients' connections at once.
+    """
 
     body_bytes: Count = Field(default=32 * 1024 * 1024, ge=1024)
+    json_depth: Count = Field(default=64, ge=8, le=512)
+    messages: Count = Field(default=4096, ge=1)
+    head_bytes: Count = Field(default=64 * 1024, ge=1024, le=1024 * 1024)
+    headers: Count = Field(default=128, ge=8)
+    target_bytes: Count = Field(default=8192, ge=64)
+    head_s: Seconds = 10.0
+    body_s: Seconds = 60.0
+    reader_s: Seconds = 60.0
     in_flight: Count = Field(default=4096, ge=1)
+    connections: Count = Field(default=10_000, ge=1)
 
 
 class Config(_Model):
@@ -284,7 +475,7 @@ def cut(text: str) -> str:
 
 def _came(detail: ErrorDetails) -> str:
     path, value = detail["loc"], detail["input"]
-    secret = path[:1] == ("keys",) or not {"api_key", "base_url"}.isdisjoint(path)
+    secret = path[:1] == ("keys",) or not {"api_key", "base_url", "base_urls"}.isdisjoint(path)
     if secret or not isinstance(value, str | int | float | None):
         return _kind(value)
     return cut(repr(value))
@@ -322,10 +513,14 @@ def _cross_check(config: Config) -> list[str]:
         for role in ("teacher", "student"):
             if getattr(route, role) not in config.upstreams:
                 problems.append(f"routes.{name}.{role}: expected one of {known}, got {getattr(route, role)!r}")
+        for index, entry in enumerate(route.fallback.order):
+            if entry not in ("teacher", "student") and entry not in config.upstreams:
+                path = f"routes.{name}.fallback.order.{index}"
+                problems.append(f"{path}: expected teacher, student or one of {known}, got {entry!r}")
     for field in ("name", "key"):
-        seen: set[str] = set()
+        seen: set[str | bytes] = set()
         for index, key in enumerate(config.keys):
-            value = key.name if field == "name" else key.key.get_secret_value()
+            value = key.name if field == "name" else key.digest
             if value in seen:
                 problems.append(f"keys.{index}.{field}: the same as an earlier key's")
             seen.add(value)

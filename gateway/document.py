@@ -11,6 +11,7 @@ import yaml
 from yaml.error import MarkedYAMLError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+_BOOL = "tag:yaml.org,2002:bool"
 # What PyYAML quotes that gives nothing away: its own token names, and one character.
 _HARMLESS = re.compile(r"'(?:<[a-z ]+>|.|\\[a-z0-9]{1,9})'")
 
@@ -39,6 +40,14 @@ class _Loader(yaml.SafeLoader):
             problem = "expected what looks like a date or a number to be one; put text into quotes"
             raise MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
         return value
+
+
+# Booleans are true and false, as in YAML 1.2: `on` is a key of ours, and no other word for true.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read(text: str) -> object:

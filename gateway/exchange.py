@@ -4,8 +4,10 @@ from enum import StrEnum
 
 import msgspec
 
+from router_policies.attempts import Kind
 from router_policies.decide import Decision
 from router_policies.prices import Usage
+from router_policies.routes import Role
 
 
 class Outcome(StrEnum):
@@ -13,7 +15,8 @@ class Outcome(StrEnum):
 
     `CLIENT_ERROR`, `UPSTREAM_ERROR`: the upstream answered 4xx, or 5xx or an error inside its stream. `CONNECT_ERROR`:
     it could not be reached. `TIMEOUT`: a deadline passed. `TRUNCATED`: it broke off. `INVALID`: what it sent was not
-    acceptable. `CANCELLED`: the client left. `SHUTDOWN`: the grace period ended first.
+    acceptable. `UNAVAILABLE`: no upstream could be asked, for limits or open breakers. `CANCELLED`: the client left;
+    of a leg: or another was served. `SHUTDOWN`: the grace period ended first.
     """
 
     OK = "ok"
@@ -23,16 +26,31 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     TRUNCATED = "truncated"
     INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
     SHUTDOWN = "shutdown"
 
 
+class LostLeg(msgspec.Struct, frozen=True):
+    """A call that is no part of the answer, or only of its beginning: it failed, broke off, or lost a race."""
+
+    upstream: str
+    role: Role
+    kind: Kind
+    outcome: Outcome
+    usage: Usage
+    estimated: bool
+    cost_nano_usd: int
+
+
 class Exchange(msgspec.Struct, frozen=True):
-    """`status` is what the client was answered with, 0 if it left before that.
+    """`upstream`, `role`, `kind` and `reason` tell who answered in the end, and why; `decision` who was meant to.
+    `status` is what the client was answered with, 0 if it left before that.
 
     Times are seconds from the request's last byte in, monotonic. `ttft_s` is None when no token was relayed; without
     streaming it is the time of the whole answer. `overhead_s` is the part of the time that was the gateway's own.
-    `estimated`: the upstream reported no usage, `usage` is a guess.
+    `estimated`: the upstream reported no usage, `usage` is a guess. `usage` and cost are of the call that answered;
+    those of others are in `lost`.
     """
 
     request_id: str
@@ -40,6 +58,10 @@ class Exchange(msgspec.Struct, frozen=True):
     tenant: str
     key_name: str
     decision: Decision
+    upstream: str
+    role: Role
+    kind: Kind
+    reason: str
     stream: bool
     status: int
     outcome: Outcome
@@ -49,3 +71,4 @@ class Exchange(msgspec.Struct, frozen=True):
     usage: Usage
     estimated: bool
     cost_nano_usd: int
+    lost: tuple[LostLeg, ...] = ()

@@ -6,8 +6,10 @@ from itertools import count
 
 import msgspec
 
+from gateway.budgets import Reservation
 from gateway.face.errors import MISSING_KEY, TOO_MANY, UNKNOWN_MODEL, UNSUPPORTED_ENCODING, WRONG_KEY, ApiError
-from gateway.face.openai import Endpoint, RequestView, read_request
+from gateway.face.openai import EMBEDDINGS, Endpoint, RequestView, read_request
+from gateway.face.shape import check_shape
 from gateway.state import ANYONE, Gateway, Identity, Keys
 from router_policies.decide import Decision, UnknownRoute, decide
 from router_policies.facts import Facts
@@ -51,7 +53,10 @@ def identify(keys: Keys, authorization: bytes | None) -> Identity:
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
-    """A request that will be served. `received_at` is when its last byte came, monotonic seconds."""
+    """A request that will be served. `received_at` is when its last byte came, monotonic seconds.
+
+    `reservation` is what it holds of its key's budget, None if that has no limits: whoever serves it settles it once.
+    """
 
     request_id: str
     endpoint: Endpoint
@@ -62,6 +67,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     identity: Identity
     decision: Decision
     received_at: float
+    reservation: Reservation | None = None
 
 
 def admit(
@@ -75,10 +81,11 @@ def admit(
     received_at: float,
 ) -> Admitted:
     """Decide where a whole request goes. Raises `ApiError` for every reason to refuse it."""
+    limits = gateway.config.limits
+    if len(gateway.in_flight) >= limits.in_flight:
+        raise ApiError(TOO_MANY, f"The gateway is serving {limits.in_flight} requests already. Try again in a moment.")
     view = read_request(body)
-    limit = gateway.config.limits.in_flight
-    if len(gateway.in_flight) >= limit:
-        raise ApiError(TOO_MANY, f"The gateway is serving {limit} requests already. Try again in a moment.")
+    check_shape(body, endpoint, limits.json_depth, limits.messages)
     routes, model = gateway.routes, str(view.model)
     route = routes.by_name.get(model)
     key = request_id
@@ -93,7 +100,10 @@ def admit(
         name = model if len(model) <= _SHOWN else f"{model[:_SHOWN]}..."
         message = f"The model {name!r} does not exist. GET /v1/models lists those that do."
         raise ApiError(UNKNOWN_MODEL, message, "model") from None
-    return Admitted(request_id, endpoint, query, headers, body, view, identity, decision, received_at)
+    reservation = None
+    if identity.budget is not None:  # last: nothing that could fail comes after it
+        reservation = identity.budget.reserve(body, generates=endpoint is not EMBEDDINGS, now=received_at)
+    return Admitted(request_id, endpoint, query, headers, body, view, identity, decision, received_at, reservation)
 
 
 def _sticky_value(source: str, headers: RequestHeaders, view: RequestView, identity: Identity) -> str | None:

@@ -1,49 +1,43 @@
-"""One request through the gateway: send the decided leg, relay its answer, end with one `Exchange`.
+"""One request through the gateway: carry out its attempts, relay the answer, end with one `Exchange`.
 
-Event in, action out, no task and no timer of its own: the upstream's connection, the client's connection and the
-worker's tick, which looks at `due_at`, call in here.
-A streamed answer is not committed to the client before its first token, so that until then any failure is still an
-honest HTTP status; a whole answer is held until it is complete. After tokens have gone out, a failure is told inside
-the stream, as an error event without the end mark, which OpenAI clients raise on.
+What is tried when is `router_policies.attempts`' to say; here its commands become calls, and what comes of them its
+events. Event in, action out, no task and no timer of its own: the upstreams' connections, the client's connection and
+the worker's tick, which looks at `due_at`, call in here.
+
+Nothing is committed to the client before an answer is good, so that until then a failure can be made up for unseen, or
+be told as an honest HTTP status. After that a stream that breaks is continued by another upstream, or ends with an
+error event and without the end mark, which OpenAI clients raise on.
 """
 
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
 import msgspec
 
+from gateway.attempt import NEVER, Attempt
 from gateway.exchange import Exchange, Outcome
 from gateway.face.errors import (
     SHUTTING_DOWN,
     UNSUPPORTED_ENDPOINT,
-    UPSTREAM_BROKE_OFF,
-    UPSTREAM_INVALID,
     UPSTREAM_TIMEOUT,
-    UPSTREAM_UNREACHABLE,
     ApiError,
     ErrorKind,
 )
 from gateway.face.headers import forwarded, relayed
-from gateway.face.openai import forwarded_parts
-from gateway.face.sse import EventTooLong, StreamWatch, read_usage
+from gateway.face.openai import affinity, forwarded_parts, read_needs
+from gateway.face.sse import DONE
 from gateway.intake import Admitted
 from gateway.state import Gateway
-from gateway.upstream.faults import FaultKind, UpstreamFault
-from gateway.upstream.http1 import Headers
-from router_policies.prices import Usage, cost_nano_usd
+from gateway.upstream.upstream import Unavailable, Upstream
+from router_policies import failures
+from router_policies.attempts import Ask, Attempts, BreakOff, Cancel, Command, GiveUp, Kind
+from router_policies.failures import Failure, FailureKind
+from router_policies.prices import cost_nano_usd
+from router_policies.rescue import Refusal, Seam, Transcript, continuation
+from router_policies.verify import asks_for_format, verify
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-BYTES_PER_TOKEN = 4  # of a prompt, for estimates where the upstream reported nothing
-
-_FAULTS: dict[FaultKind, tuple[Outcome, ErrorKind, str]] = {
-    FaultKind.CONNECT: (Outcome.CONNECT_ERROR, UPSTREAM_UNREACHABLE, "could not be reached"),
-    FaultKind.RESET: (Outcome.TRUNCATED, UPSTREAM_BROKE_OFF, "closed the connection without an answer"),
-    FaultKind.TRUNCATED: (Outcome.TRUNCATED, UPSTREAM_BROKE_OFF, "broke off its answer"),
-    FaultKind.INVALID: (Outcome.INVALID, UPSTREAM_INVALID, "sent something that is no acceptable answer"),
-    FaultKind.TIMEOUT: (Outcome.TIMEOUT, UPSTREAM_TIMEOUT, "did not answer in time"),
-}
 _JSON = b"content-type: application/json\r\n"
-_NOTHING = Usage()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -64,256 +58,357 @@ class Client(Protocol):
 
 
 class Relay:
-    """The upstream's `ResponseSink` on one side, the client's interlocutor on the other."""
+    """The client's interlocutor. Mutable state: the legs, open and over, and what the client has got so far.
+
+    `said` is the answer as far as the client has it, if it can be continued. `paused`: the client reads too slowly, and
+    a silent upstream is not to blame.
+    """
 
     __slots__ = (
-        "_client",
         "_committed",
+        "_current",
         "_ended",
         "_first_token_at",
         "_gateway",
-        "_headers",
-        "_held",
-        "_held_bytes",
-        "_last_data_at",
-        "_leg",
-        "_paused",
-        "_request",
+        "_legs",
+        "_open",
         "_sent_at",
-        "_status",
-        "_strip_usage",
-        "_upstream",
-        "_watch",
+        "_told",
+        "_total_at",
+        "attempts",
+        "client",
         "due_at",
+        "paused",
+        "request",
+        "said",
+        "strip_usage",
     )
 
     def __init__(self, gateway: Gateway, client: Client, request: Admitted) -> None:
+        view, route = request.view, request.decision.route
         self._gateway = gateway
-        self._client = client
-        self._request = request
-        self._upstream = gateway.upstreams[request.decision.upstream]
-        self._watch: StreamWatch | None = None  # set when the answer turns out to be a stream
-        self._status = 0  # the upstream's
-        self._headers = b""
-        self._held: list[bytes] = []  # what is held back: a whole answer, or a stream before its first token
-        self._held_bytes = 0
+        self.client = client
+        self.request = request
+        self.strip_usage = bool(view.stream) and request.endpoint.usage_option and not view.asks_usage
+        self._legs: list[Attempt] = []
+        self._open: dict[int, Attempt] = {}
+        self._current: Attempt | None = None  # the leg that is served, or else the last that was asked
+        self._told: Attempt | None = None  # whose failure inside the answer the client would be told of
         self._committed = False
         self._ended = False
         self._first_token_at: float | None = None
-        self._last_data_at = 0.0
-        self._paused = False  # while the client reads too slowly, a silent upstream is not to blame
+        self.said: Transcript | None = None
+        self.paused = False
+        self._total_at = request.received_at + route.deadlines.total_s
+        self.attempts = Attempts(
+            route.plans[request.decision.role],
+            route.fallback,
+            ttft_s=route.deadlines.ttft_s if view.stream else route.deadlines.answer_s,
+            capabilities=gateway.capabilities,
+            needs=partial(read_needs, request.body),
+            draw=gateway.draw,
+        )
+        self.due_at = NEVER
+        self._sent_at = 0.0
 
-        view, endpoint = request.view, request.endpoint
-        self._strip_usage = bool(view.stream) and endpoint.usage_option and not view.asks_usage
-        body = forwarded_parts(request.body, view, self._upstream.model, ask_usage=self._strip_usage)
-        head = b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            self._upstream.head(endpoint.path, request.query),
-            forwarded(request.headers),
-            request.request_id.encode(),
-            sum(map(len, body)),
-        )
-        deadlines = request.decision.route.deadlines
-        self.due_at = request.received_at + (
-            min(deadlines.ttft_s, deadlines.total_s) if view.stream else deadlines.total_s
-        )
+    def start(self) -> None:
+        """Ask the primary. The client may be answered before this returns."""
+        gateway, request = self._gateway, self.request
         gateway.in_flight.add(self)
-        self._leg = self._upstream.pool.send(b"".join((head, *body)), self, deadlines.connect_s)
+        hedge_after_s = None
+        if request.view.stream:
+            hedge_after_s = gateway.hedge_after_s(request.decision.route.fallback, request.decision.upstream)
+        try:
+            self._run(self.attempts.start(request.received_at, hedge_after_s))
+        except Exception:  # a body that cannot be forwarded, or a defect of ours: the cycle tells the client
+            gateway.in_flight.discard(self)
+            self._ended = True
+            raise
         self._sent_at = monotonic()
 
     # From the client's side.
 
     def client_gone(self) -> None:
-        """The client left: so does the gateway, and the upstream sees its connection close."""
+        """The client left: so does the gateway, and every upstream sees its connection close."""
         if not self._ended:
-            self._leg.cancel()
-            self._end(Outcome.CANCELLED, self._status if self._committed else 0)
+            self._end(Outcome.CANCELLED, self._current.status if self._committed and self._current else 0)
 
     def client_slow(self) -> None:
-        self._paused = True
-        self._leg.pause()
+        self.paused = True
+        for attempt in self._open.values():
+            if attempt.leg is not None:
+                attempt.leg.pause()
 
     def client_ready(self) -> None:
-        self._paused = False
-        self._last_data_at = monotonic()
-        self._leg.resume()
+        self.paused = False
+        now = monotonic()
+        for attempt in self._open.values():
+            attempt.resumed(now)
 
     # From the worker.
 
     def deadline(self, now: float) -> None:
         """`due_at` has passed: one of the deadlines has, or what came meanwhile has put it off."""
-        deadlines, received_at = self._request.decision.route.deadlines, self._request.received_at
-        total_at = received_at + deadlines.total_s
-        stalled_at = (now if self._paused else self._last_data_at) + deadlines.stall_s
-        if now >= total_at:
-            missed = f"no whole answer within {deadlines.total_s:g} s"
-        elif self._first_token_at is None:
-            missed = f"no first token within {deadlines.ttft_s:g} s"
-        elif now >= stalled_at:
-            missed = f"nothing came for {deadlines.stall_s:g} s inside the answer"
-        else:
-            self.due_at = min(total_at, stalled_at)
+        if now >= self._total_at:
+            self._out_of_time()
             return
-        self._give_up(FaultKind.TIMEOUT, missed)
-        if self._paused:
-            self._client.abort()  # it does not read, and would be waited for in vain
+        for attempt in list(self._open.values()):
+            if now >= attempt.due_at(now):
+                attempt.missed()
+        if not self._ended and now >= self.attempts.due_at:
+            self._run(self.attempts.due(now))
+        if not self._ended:
+            self.due_at = self._next_due(now)
 
     def shut_down(self) -> None:
         """The grace period is over."""
         if not self._ended:
-            self._leg.cancel()
             self._break_off(Outcome.SHUTDOWN, SHUTTING_DOWN, "The gateway is shutting down.")
 
-    # From the upstream's side: `ResponseSink`.
+    # From the attempts.
 
-    def head(self, status: int, headers: Headers) -> None:
-        if self._paused:
-            self._leg.pause()
-        self._status = status
-        self._headers = relayed(headers)
-        if status == 200 and self._request.view.stream and _is_event_stream(headers):
-            self._watch = StreamWatch(self._request.endpoint, strip_usage=self._strip_usage)
+    def soon(self, attempt: Attempt) -> None:
+        """What an attempt waits for has changed."""
+        self.due_at = min(self.due_at, attempt.due_at(monotonic()))
 
-    def data(self, data: bytes) -> None:
-        if self._ended:
-            return
-        self._last_data_at = monotonic()
-        watch = self._watch
-        if watch is None:
-            self._hold(data)
-            return
-        try:
-            events = watch.feed(data)
-        except EventTooLong:
-            self._give_up(FaultKind.INVALID, "an event of its stream is too long")
-            return
-        if self._committed:
-            if events:
-                self._client.write(events)
-        elif watch.error is not None and not watch.first_token:
-            self._leg.cancel()
-            self._refuse_in_stream(watch.error)
-            return
-        elif watch.first_token or watch.finished or watch.done:
-            self._commit(events)
-        elif events:
-            self._hold(events)
-        if watch.first_token and self._first_token_at is None:
+    def checked(self, attempt: Attempt, answer: bytes) -> str | None:
+        """What is wrong with a whole answer, None if nothing is or nothing was asked for."""
+        request = self.request
+        what = request.decision.route.fallback.verify
+        if what is None or not asks_for_format(request.body):
+            return None
+        finding = verify(request.endpoint.path, request.body, answer, what)
+        if finding is None:
+            return None
+        self._gateway.metrics.failed_check(request.decision.route.name, attempt.upstream.name, finding.kind)
+        return f"{finding.kind} at {finding.path}: {finding.detail}"
+
+    def good(self, attempt: Attempt) -> None:
+        """An attempt's answer is good: it is served."""
+        self._current = attempt
+        self._run(self.attempts.good(attempt.ask.leg))
+        if self._first_token_at is None:
             self._first_token_at = monotonic()
-            self.due_at = min(self.due_at, self._first_token_at)  # from here on it is stalls that are timed
-        if watch.error is not None:
-            self._leg.cancel()
-            self._end_stream()
-        elif watch.done:
-            # The answer is whole. The rest of the upstream's message is read so that its connection can be used again.
-            self._end_stream()
-            self._leg.expect_end()
+        if attempt.watch is None:
+            assert attempt.answer is not None
+            self._answer(attempt, *attempt.answer)
+            return
+        held = attempt.serve()
+        if not self._committed:
+            self._committed = True
+            self.said = attempt.said
+            self.client.begin(attempt.status, relayed(attempt.headers) + self._our_headers(attempt))
+        if held:
+            self.client.write(held)
 
-    def end(self) -> None:
-        if self._ended:
-            return
-        watch = self._watch
-        if watch is None:
-            self._whole_answer()
-            return
-        last = watch.flush()
-        if watch.finished or watch.done or watch.error is not None:
-            self._end_stream(last)
-        else:
-            self.fault(UpstreamFault(FaultKind.TRUNCATED, "the stream ended without a finish reason"))
+    def finish(self, attempt: Attempt, *, mark: bool) -> None:
+        """The served stream is whole. `mark`: it lacks the end mark."""
+        done_at = monotonic()
+        if mark:
+            self.client.write(DONE)
+        self.client.finish()
+        del self._open[attempt.ask.leg]  # its connection may still be of use
+        self._end(Outcome.OK, attempt.status, done_at)
 
-    def fault(self, fault: UpstreamFault) -> None:
-        if self._ended:
+    def failed(self, attempt: Attempt, failure: Failure) -> None:
+        self._open.pop(attempt.ask.leg, None)
+        if attempt.serving and self._told is None:
+            self._told = attempt
+        self._run(self.attempts.failed(attempt.ask.leg, failure, monotonic()))
+        self.due_at = min(self.due_at, self.attempts.due_at)
+
+    # Carrying out.
+
+    def _run(self, commands: tuple[Command, ...]) -> None:
+        for command in commands:
+            if self._ended:
+                return
+            match command:
+                case Ask():
+                    self._ask(command)
+                case Cancel(leg):
+                    self._open.pop(leg).drop(Outcome.CANCELLED)
+                case GiveUp(leg):
+                    self._give_up(self._legs[leg])
+                case BreakOff():
+                    self._end_broken()
+
+    def _ask(self, ask: Ask) -> None:
+        request = self.request
+        upstream = self._gateway.upstreams[ask.candidate.upstream]
+        seam = None
+        body: list[bytes] | None = None
+        if ask.kind is Kind.RESCUE:
+            continued = self._continued(upstream)
+            if continued is None:
+                self._end_broken()
+                return
+            seam, body = continued
+        attempt = Attempt(self, ask, upstream, seam)
+        self._legs.append(attempt)
+        if not self._committed:
+            self._current = attempt
+        self._open[ask.leg] = attempt
+        if body is None:
+            body = forwarded_parts(request.body, request.view, upstream.model, ask_usage=self.strip_usage)
+        lines = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            forwarded(request.headers),
+            request.request_id.encode(),
+            sum(map(len, body)),
+        )
+        connect_s = request.decision.route.deadlines.connect_s
+        beginning = affinity(request.body) if upstream.needs_affinity else None
+        try:
+            attempt.leg = upstream.send(
+                request.endpoint.path, request.query, (lines, *body), attempt, connect_s, affinity=beginning
+            )
+        except Unavailable as unavailable:
+            kind = FailureKind(unavailable.kind)
+            attempt.unavailable(Failure(kind, unavailable.retry_after_s))
             return
-        watch = self._watch
-        if watch is not None and self._committed and (watch.done or watch.usage is not None or watch.error is not None):
-            self._end_stream()  # all had been said: usage comes after the last choice, and an error has been told
-            return
-        outcome, kind, text = _FAULTS[fault.kind]
-        self._break_off(outcome, kind, f"The upstream {self._upstream.name!r} {text} ({fault.detail}).")
+        self.due_at = min(self.due_at, self._next_due(ask.since))
+
+    def _continued(self, upstream: Upstream) -> tuple[Seam, list[bytes]] | None:
+        """How another upstream is asked to go on with what was said; None if it cannot be."""
+        said = self.said
+        if said is None:
+            return None
+        request = msgspec.json.decode(self.request.body)
+        first = self._told.watch if self._told is not None else None
+        sent = (first.tokens if first is not None else 0) + sum(attempt.relayed for attempt in self._legs)
+        asked = continuation(self.request.endpoint.path, request, said, upstream.capabilities.continues, sent)
+        if isinstance(asked, Refusal):
+            return None
+        body = {**asked.request, "model": upstream.model}
+        if self.strip_usage:
+            options = body.get("stream_options")
+            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        return Seam(said, asked.mode), [_encode(body)]
+
+    def _next_due(self, now: float) -> float:
+        due = min(self._total_at, self.attempts.due_at)
+        for attempt in self._open.values():
+            due = min(due, attempt.due_at(now))
+        return due
 
     # Answering.
 
-    def _hold(self, data: bytes) -> None:
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes > MAX_ANSWER_BYTES:
-            self._give_up(FaultKind.INVALID, f"an answer of over {MAX_ANSWER_BYTES} bytes")
-
-    def _give_up(self, kind: FaultKind, detail: str) -> None:
-        self._leg.cancel()
-        self.fault(UpstreamFault(kind, detail))
-
-    def _commit(self, events: bytes) -> None:
-        self._committed = True
-        self._client.begin(self._status, self._headers + self._our_headers())
-        if first := b"".join((*self._held, events)):
-            self._client.write(first)
-        self._held.clear()
-
-    def _whole_answer(self) -> None:
+    def _answer(self, attempt: Attempt, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """A whole answer, as it came."""
         done_at = monotonic()
-        status, headers, body = self._status, self._headers, b"".join(self._held)
-        if 300 <= status < 400:
-            self.fault(UpstreamFault(FaultKind.INVALID, f"a redirect ({status}), which is not followed"))
-            return
+        lines = relayed(headers)
         if status in (404, 405, 501) and _says_no_such_path(body):
-            message = f"The upstream {self._upstream.name!r} does not serve {self._request.endpoint.path} ({status})."
-            status, headers = UNSUPPORTED_ENDPOINT.status, _JSON
+            path = self.request.endpoint.path
+            message = f"The upstream {attempt.upstream.name!r} does not serve {path} ({status})."
+            status, lines = UNSUPPORTED_ENDPOINT.status, _JSON
             body = ApiError(UNSUPPORTED_ENDPOINT, message).body
-        self._client.respond(status, headers + self._our_headers(), body)
-        if status < 300:
-            self._first_token_at = monotonic()
-            self._end(Outcome.OK, status, usage=read_usage(body), done_at=done_at)
-        else:
-            self._end(Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR, status, done_at=done_at)
+        self.client.respond(status, lines + self._our_headers(attempt), body)
+        outcome = Outcome.OK
+        if status >= 300:
+            outcome = Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR
+        self._end(outcome, status, done_at)
 
-    def _end_stream(self, last: bytes = b"") -> None:
-        done_at = monotonic()
-        watch = self._watch
-        assert watch is not None
-        if not self._committed:
-            self._commit(last)
-        elif last:
-            self._client.write(last)
-        self._client.finish()
-        outcome = Outcome.UPSTREAM_ERROR if watch.error is not None else Outcome.OK
-        self._end(outcome, self._status, usage=watch.usage, done_at=done_at)
+    def _give_up(self, attempt: Attempt) -> None:
+        """Nobody is left: answer with how this attempt failed."""
+        self._current = attempt
+        failure = attempt.failure
+        assert failure is not None
+        if failure.kind is FailureKind.VERIFY and self.request.decision.route.fallback.serve_unverified:
+            if attempt.answer is not None:
+                self._first_token_at = monotonic()
+                self._answer(attempt, *attempt.answer)
+            else:
+                self._serve_unverified(attempt)
+        elif attempt.answer is not None and failure.kind is not FailureKind.VERIFY:
+            self._answer(attempt, *attempt.answer)
+        elif attempt.watch is not None and attempt.watch.error is not None:
+            error = attempt.watch.error
+            status = failures.in_stream_status(error)
+            self.client.respond(status, _JSON + self._our_headers(attempt), _encode({"error": error}))
+            self._end(attempt.outcome, status)
+        else:
+            assert attempt.error is not None
+            kind, message = attempt.error
+            headers = _JSON + self._our_headers(attempt)
+            if failure.retry_after_s is not None:
+                headers += b"retry-after: %d\r\n" % max(1, round(failure.retry_after_s + 0.5))
+            self.client.respond(kind.status, headers, ApiError(kind, message).body)
+            self._end(attempt.outcome, kind.status)
+
+    def _serve_unverified(self, attempt: Attempt) -> None:
+        """A held stream that failed its check, and there is no better one."""
+        self._committed = True
+        self._first_token_at = attempt.first_token_at
+        self.client.begin(attempt.status, relayed(attempt.headers) + self._our_headers(attempt))
+        self.client.write(attempt.serve())
+        self.client.finish()
+        self._end(Outcome.OK, attempt.status)
+
+    def _end_broken(self) -> None:
+        """The rest of the stream will not come."""
+        attempt = self._told
+        assert attempt is not None
+        if attempt.watch is not None and attempt.watch.error is not None:
+            self.client.write(attempt.watch.error_event)
+        else:
+            assert attempt.error is not None
+            self.client.write(b"data: %b\n\n" % ApiError(*attempt.error).body)
+        self.client.finish()
+        self._end(attempt.outcome, attempt.status)
+
+    def _out_of_time(self) -> None:
+        total_s = self.request.decision.route.deadlines.total_s
+        name = self._current.upstream.name if self._current is not None else ""
+        message = f"The upstream {name!r} did not answer in time (no whole answer within {total_s:g} s)."
+        self._break_off(Outcome.TIMEOUT, UPSTREAM_TIMEOUT, message)
 
     def _break_off(self, outcome: Outcome, kind: ErrorKind, message: str) -> None:
         error = ApiError(kind, message)
         if self._committed:
-            self._client.write(b"data: %b\n\n" % error.body)
-            self._client.finish()
-            self._end(outcome, self._status)
+            self.client.write(b"data: %b\n\n" % error.body)
+            self.client.finish()
+            status = 200
         else:
-            self._client.respond(kind.status, _JSON + self._our_headers(), error.body)
-            self._end(outcome, kind.status)
+            assert self._current is not None
+            self.client.respond(kind.status, _JSON + self._our_headers(self._current), error.body)
+            status = kind.status
+        if self.paused:
+            self.client.abort()  # it does not read, and would be waited for in vain
+        self._end(outcome, status)
 
-    def _refuse_in_stream(self, error: object) -> None:
-        """An error came in the first token's place: it gets the status that it would have had without streaming."""
-        code = error.get("code") if isinstance(error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        self._client.respond(status, _JSON + self._our_headers(), _encode({"error": error}))
-        self._end(Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR, status)
+    def _our_headers(self, attempt: Attempt) -> bytes:
+        routing = attempt.upstream.routing_headers(self._reason(attempt))
+        return b"x-request-id: %b\r\n%b" % (self.request.request_id.encode(), routing)
 
-    def _our_headers(self) -> bytes:
-        request = self._request
-        routing = self._upstream.routing_headers(request.decision.reason)
-        return b"x-request-id: %b\r\n%b" % (request.request_id.encode(), routing)
+    def _reason(self, attempt: Attempt) -> str:
+        ask = attempt.ask
+        if ask.kind is Kind.PRIMARY:
+            return self.request.decision.reason
+        return ask.kind.value if ask.because is None else f"{ask.kind.value}:{ask.because.value}"
 
-    def _end(self, outcome: Outcome, status: int = 0, usage: Usage | None = None, done_at: float | None = None) -> None:
+    # The record.
+
+    def _end(self, outcome: Outcome, status: int = 0, done_at: float | None = None) -> None:
         self._ended = True
-        gateway, request, watch = self._gateway, self._request, self._watch
+        gateway, request, attempt = self._gateway, self.request, self._current
         gateway.in_flight.discard(self)
         now = monotonic()
-        if watch is not None:
-            usage = usage or watch.usage
-            if watch.malformed:
-                gateway.metrics.malformed(self._upstream.name, watch.malformed)
-        estimated = usage is None and self._generated(outcome)
-        if usage is None:
-            usage = self._guess() if estimated else _NOTHING
+        for still_open in self._open.values():
+            still_open.drop(outcome if still_open is attempt else Outcome.CANCELLED)
+        self._open.clear()
+        assert attempt is not None
+        attempt.outcome = outcome
+        usage, estimated = attempt.spent()
+        lost = tuple(leg.lost() for leg in self._legs if leg is not attempt) if len(self._legs) > 1 else ()
+        for leg in self._legs:
+            if leg.watch is not None and leg.watch.malformed:
+                gateway.metrics.malformed(leg.upstream.name, leg.watch.malformed)
+        if request.reservation is not None:
+            legs = [usage, *(leg.usage for leg in lost)]
+            request.reservation.settle(sum(used.input + used.output for used in legs))
         first = self._first_token_at
+        if first is not None and request.view.stream:
+            gateway.first_token_took(request.decision.route.fallback, attempt.upstream.name, first - attempt.ask.since)
         gateway.metrics.record(
             Exchange(
                 request_id=request.request_id,
@@ -321,30 +416,24 @@ class Relay:
                 tenant=request.identity.tenant,
                 key_name=request.identity.name,
                 decision=request.decision,
+                upstream=attempt.upstream.name,
+                role=attempt.ask.candidate.role,
+                kind=attempt.ask.kind,
+                reason=self._reason(attempt),
                 stream=bool(request.view.stream),
                 status=status,
                 outcome=outcome,
                 ttft_s=None if first is None else first - request.received_at,
                 ttlt_s=now - request.received_at,
-                overhead_s=self._sent_at - request.received_at + (now - done_at if done_at is not None else 0.0),
+                overhead_s=(self._sent_at or now) - request.received_at + (now - done_at if done_at else 0.0),
                 usage=usage,
                 estimated=estimated,
-                cost_nano_usd=cost_nano_usd(self._upstream.price, usage),
+                cost_nano_usd=cost_nano_usd(attempt.upstream.price, usage),
+                lost=lost,
             )
         )
-
-    def _generated(self, outcome: Outcome) -> bool:
-        """Whether the upstream had the prompt, and may have generated, though it did not say how much."""
-        if outcome in (Outcome.CLIENT_ERROR, Outcome.UPSTREAM_ERROR):
-            return self._first_token_at is not None
-        return self._leg.sent
-
-    def _guess(self) -> Usage:
-        return Usage(len(self._request.body) // BYTES_PER_TOKEN, self._watch.events if self._watch is not None else 0)
-
-
-def _is_event_stream(headers: Headers) -> bool:
-    return any(name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in headers)
+        self._legs.clear()  # they refer to this relay, which would otherwise wait for the garbage collector
+        self._current = self._told = None
 
 
 def _says_no_such_path(body: bytes) -> bool:

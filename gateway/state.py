@@ -1,81 +1,57 @@
 """What a worker serves from: the config's parts in the form the hot path needs them."""
 
+import os
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from random import Random
 from time import monotonic
 from typing import Protocol
 
+from gateway.budgets import KeyBudget
 from gateway.config import Config
-from gateway.face.openai import ENDPOINTS
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.pool import Address, Pool
-from router_policies.prices import Price
-from router_policies.routes import Routes
+from gateway.upstream.upstream import Upstream
+from router_policies.capabilities import Capabilities
+from router_policies.routes import Candidate, Fallback, Routes
 
 TICK_S = 0.05  # how late a deadline may be noticed
+_P95_OF, _P95_FROM = 512, 20  # the last first tokens from which p95 is taken, and how many it takes at least
 CLIENT_IDLE_S = 75.0  # longer than the 60 s for which load balancers keep an idle connection
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a request comes from. With no keys configured everyone is `ANYONE`."""
+    """Who a request comes from, and what it may use (None: no limits). With no keys configured everyone is `ANYONE`."""
 
     name: str
     tenant: str
     admin: bool
+    budget: KeyBudget | None = None
 
 
 ANYONE = Identity("", "", admin=True)
 
 
 class Keys:
-    """API keys, held as SHA-256 digests. Looking up a digest tells a guesser nothing by its timing."""
+    """API keys, held as SHA-256 digests and found by their digest.
+
+    A look-up takes as long for a key that is nearly right as for any other: what is compared is digests, and nobody can
+    make a key whose digest begins as another's does without trying as many keys as there are such digests. So what
+    timing could tell of a digest helps nobody to find the key.
+    """
 
     def __init__(self, config: Config) -> None:
-        self._by_digest = {
-            sha256(key.key.get_secret_value().encode()).digest(): Identity(key.name, key.tenant, key.role == "admin")
-            for key in config.keys
-        }
+        self._by_digest: dict[bytes, Identity] = {}
+        for key in config.keys:
+            limits = key.limits.limits()
+            budget = None if limits is None else KeyBudget(key.name, limits)
+            self._by_digest[key.digest] = Identity(key.name, key.tenant, key.role == "admin", budget)
         self.open = config.open
 
     def find(self, key: bytes) -> Identity | None:
         return self._by_digest.get(sha256(key).digest())
-
-
-class Upstream:
-    """A model server: its pool, its price, and the heads of requests to it, up to what differs between requests."""
-
-    def __init__(self, name: str, config: Config) -> None:
-        settings = config.upstreams[name]
-        self.name = name
-        self.model = settings.model
-        self.price: Price = settings.price.price()
-        self.pool = Pool(Address.parse(settings.base_url))
-        address = self.pool.address
-        fixed = f" HTTP/1.1\r\nhost: {address.host_header}\r\ncontent-type: application/json\r\naccept: */*\r\n"
-        if settings.api_key is not None:
-            fixed += f"authorization: Bearer {settings.api_key.get_secret_value()}\r\n"
-        self._fixed = fixed.encode()
-        self._targets = {
-            endpoint.path: f"POST {address.base_path}{endpoint.path.removeprefix('/v1')}".encode()
-            for endpoint in ENDPOINTS.values()
-        }
-        self._shown = config.routing_headers
-        self._routing: dict[str, bytes] = {}
-
-    def head(self, path: str, query: bytes) -> bytes:
-        """Request line and fixed headers of a call to the endpoint at `path`; more headers and an empty line follow."""
-        return b"%b%b%b" % (self._targets[path], query, self._fixed)
-
-    def routing_headers(self, reason: str) -> bytes:
-        """What an answer says of who served it, and why; reasons are a closed set."""
-        lines = self._routing.get(reason)
-        if lines is None:
-            lines = b""
-            if self._shown:
-                lines = f"x-understudy-upstream: {self.name}\r\nx-understudy-reason: {reason}\r\n".encode()
-            self._routing[reason] = lines
-        return lines
 
 
 class InFlight(Protocol):
@@ -93,6 +69,7 @@ class ClientConnection(Protocol):
     waiting_since: float | None
 
     def close_idle(self) -> None: ...
+    def check_pace(self, now: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -110,6 +87,9 @@ class Gateway:
     default_lines: bytes = b""
     ready: bool = False
     draining: bool = False
+    draw: Callable[[], float] = field(default_factory=lambda: Random(os.getpid()).random)  # noqa: S311 - jitter
+    _first_tokens: dict[str, deque[float]] = field(default_factory=dict)
+    _p95_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def build(cls, config: Config) -> "Gateway":
@@ -121,11 +101,32 @@ class Gateway:
         self.routes = routes
         self.metrics.show_routes(routes)
 
+    def capabilities(self, candidate: Candidate) -> Capabilities:
+        return self.upstreams[candidate.upstream].capabilities
+
+    def hedge_after_s(self, fallback: Fallback, upstream: str) -> float | None:
+        """When a stream from this upstream is late enough to ask another one too; None for never, or not known yet."""
+        if not fallback.hedge_p95:
+            return fallback.hedge_after_s
+        return self._p95_s.get(upstream)
+
+    def first_token_took(self, fallback: Fallback, upstream: str, seconds: float) -> None:
+        if fallback.hedge_p95:
+            self._first_tokens.setdefault(upstream, deque(maxlen=_P95_OF)).append(seconds)
+
+    def _update_p95(self) -> None:
+        for upstream, seconds in self._first_tokens.items():
+            if len(seconds) >= _P95_FROM:
+                self._p95_s[upstream] = sorted(seconds)[len(seconds) * 95 // 100]
+
     async def tick(self) -> None:
-        """What is looked at every `TICK_S`, since a timer per request costs more than all of this: deadlines."""
+        """What is looked at every `TICK_S`, since a timer per request costs more than all of this: deadlines, queues,
+        health checks."""
         now = monotonic()
         for relay in [relay for relay in self.in_flight if relay.due_at <= now]:
             relay.deadline(now)
+        for upstream in self.upstreams.values():
+            upstream.tick(now)
         self.metrics.flush()
 
     async def keep_house(self) -> None:
@@ -133,14 +134,18 @@ class Gateway:
         silent_since = monotonic() - CLIENT_IDLE_S
         for client in [client for client in self.clients if (client.waiting_since or silent_since) < silent_since]:
             client.close_idle()
+        for client in list(self.clients):
+            client.check_pace(monotonic())
         for upstream in self.upstreams.values():
-            upstream.pool.sweep()
-        pools = {name: upstream.pool for name, upstream in self.upstreams.items()}
-        self.metrics.show_load(len(self.in_flight), pools)
+            upstream.sweep()
+        self._update_p95()
+        self.metrics.show_load(len(self.in_flight), self.upstreams.values())
 
     async def close(self) -> None:
+        for upstream in self.upstreams.values():
+            upstream.stop()
         for relay in list(self.in_flight):
             relay.shut_down()
         for upstream in self.upstreams.values():
-            await upstream.pool.close()
+            await upstream.close()
         self.metrics.flush()

@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+import msgspec
+
+from router_policies.failures import FailureKind
+from router_policies.verify import Verify
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 
@@ -29,22 +34,78 @@ def valid_name(name: str) -> bool:
 class Deadlines:
     """How long a request may wait, in seconds, for each thing it waits for.
 
-    `connect_s`: TCP and TLS to the upstream. `ttft_s`: from the request's last byte to the first token of a stream.
-    `stall_s`: between two reads of a stream after that. `total_s`: to the last byte, streaming or not.
+    `connect_s`: TCP and TLS to the upstream. `ttft_s`: to the first token of a stream, from when an upstream is turned
+    to; each that is asked in turn gets as long. `stall_s`: between two events of a stream after that. `answer_s`: to
+    the whole answer without streaming, while another upstream could still be asked. `total_s`: to the last byte,
+    streaming or not, whoever was asked.
     """
 
     connect_s: float = 2.0
     ttft_s: float = 20.0
     stall_s: float = 20.0
+    answer_s: float = 120.0
     total_s: float = 300.0
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """An upstream by its name, in its role on a route."""
+
+    upstream: str
+    role: Role
+
+
+class MidStream(StrEnum):
+    """What is done about a stream that breaks after part of it was sent: another upstream continues it, or the client
+    is told (`ERROR`). `HOLD` holds back the first tokens, within which a failure stays invisible."""
+
+    CONTINUE = "continue"
+    ERROR = "error"
+    HOLD = "hold"
+
+
+DEFAULT_ON = frozenset(
+    {
+        FailureKind.CONNECT,
+        FailureKind.TIMEOUT,
+        FailureKind.HTTP_429,
+        FailureKind.HTTP_5XX,
+        FailureKind.HTTP_401,
+        FailureKind.INVALID_STREAM,
+        FailureKind.CONTEXT_LENGTH,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What a route does about failures.
+
+    `order`: who is asked after the primary, each a role or an upstream's name. `retries`: further tries of the same
+    upstream, for what may pass (connect, 5xx, 429). `on`: the failures for which the next one is asked; an open breaker
+    always is one. `hold`: tokens held back, with `MidStream.HOLD`. `hedge_after_s`: seconds without a first token after
+    which the next upstream is asked too; `hedge_p95`: as long as the primary's p95. `verify`: what whole answers are
+    checked for before they are served, None for nothing; with `serve_unverified` an answer that fails the check is
+    still served if nobody gives a better one.
+    """
+
+    order: tuple[str, ...] = (Role.TEACHER.value,)
+    retries: int = 1
+    on: frozenset[FailureKind] = DEFAULT_ON
+    mid_stream: MidStream = MidStream.CONTINUE
+    hold: int = 0
+    hedge_after_s: float | None = None
+    hedge_p95: bool = False
+    verify: Verify | None = field(default_factory=Verify)
+    serve_unverified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A public model name: its two upstreams (by name), its split and its deadlines.
+    """A public model name: its two upstreams (by name), its split, its deadlines and what it does about failures.
 
     `student_percent` is in [0, 100]. `sticky` lists key sources, the first present wins: `header:NAME`, `user`, `key`.
-    `version` counts the live changes made to the route; 0 is the config file as it stands.
+    `version` counts the live changes made to the route; 0 is the config file as it stands. `plans` has who is asked, in
+    order, when a role is the primary.
     """
 
     name: str
@@ -53,13 +114,25 @@ class Route:
     student_percent: float = 0.0
     sticky: tuple[str, ...] = ("header:x-session-id", "user", "key")
     deadlines: Deadlines = field(default_factory=Deadlines)
+    fallback: Fallback = field(default_factory=Fallback)
     version: int = 0
+    plans: Mapping[Role, tuple[Candidate, ...]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not valid_name(self.name):
             raise ValueError(f"route name: expected {_NAME.pattern}, got {self.name!r}")
         if not 0 <= self.student_percent <= 100:
             raise ValueError(f"student_percent: expected a number from 0 to 100, got {self.student_percent}")
+        object.__setattr__(self, "plans", {role: tuple(self._plan(role)) for role in Role})
+
+    def _plan(self, primary: Role) -> list[Candidate]:
+        upstreams: dict[str, str] = {Role.STUDENT: self.student, Role.TEACHER: self.teacher}
+        plan = [Candidate(upstreams[primary], primary)]
+        for entry in self.fallback.order:
+            name = upstreams.get(entry, entry)
+            if all(name != candidate.upstream for candidate in plan):
+                plan.append(Candidate(name, Role.STUDENT if name == self.student else Role.TEACHER))
+        return plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,16 @@
-"""Who asks, on every path but those of the models."""
+"""Who asks, on every path but those of the models.
+
+With no keys whoever reaches the loopback port may change routes, and a web page that is open in a browser on this host
+reaches it: by a form or script that sends to 127.0.0.1, or by a name of its own that it lets resolve to 127.0.0.1 (DNS
+rebinding). So an open gateway is administered only under a name of this host, and not from pages.
+"""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
+from gateway.config import is_loopback
 from gateway.face.errors import FORBIDDEN, INVALID_HTTP, ApiError
 from gateway.intake import identify
 from gateway.state import Gateway, Identity
@@ -24,10 +31,23 @@ def _caller(request: Request) -> Identity:
 Caller = Annotated[Identity, Depends(_caller)]
 
 
-def _admin(caller: Caller) -> Identity:
+def _admin(request: Request, caller: Caller) -> Identity:
+    if gateway_of(request).keys.open and not _from_this_host(request):
+        raise ApiError(FORBIDDEN, "Without keys this is for programs that ask for 127.0.0.1 or localhost: set keys.")
     if not caller.admin:
         raise ApiError(FORBIDDEN, f"The key {caller.name!r} may not do this: expected a key with role: admin.")
     return caller
 
 
 Admin = Annotated[Identity, Depends(_admin)]
+
+
+def _from_this_host(request: Request) -> bool:
+    """Whether it was sent to a name of this host, by something that is no web page of another."""
+    origin = request.headers.get("origin")
+    try:
+        if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
+            return False
+        return is_loopback(urlsplit(f"//{request.headers.get('host', '')}").hostname or "")
+    except ValueError:  # what is no host
+        return False

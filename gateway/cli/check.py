@@ -51,7 +51,7 @@ def _upstreams(settings: config.Config) -> Table:
         cached = price.input if price.cached_input is None else price.cached_input
         table.add_row(
             name,
-            upstream.base_url,
+            "\n".join(upstream.urls),
             upstream.model,
             "set" if upstream.api_key else "none",
             *(f"{value:f}" for value in (price.input, cached, price.output)),

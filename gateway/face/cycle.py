@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gateway.face.errors import INTERNAL, INVALID_HTTP, TOO_LARGE, ApiError
+from gateway.face.errors import INTERNAL, TOO_LARGE, ApiError
 from gateway.face.openai import Endpoint
-from gateway.intake import RequestHeaders, admit, check_head, request_id
+from gateway.intake import Admitted, RequestHeaders, admit, check_head, request_id
 from gateway.relay import Relay
 from gateway.state import ANYONE, Identity
 
@@ -32,12 +32,11 @@ class HotCycle:
     """One request to a model on a connection, and the `Client` of its relay.
 
     The first group of attributes is what uvicorn reads and sets on the current cycle of a connection. `more_body` is
-    true while the request is still coming in.
+    true while the request is still coming in, and `body_bytes` of its body have come.
     """
 
     __slots__ = (
         "_body",
-        "_body_bytes",
         "_chunked",
         "_endpoint",
         "_expects_continue",
@@ -50,6 +49,7 @@ class HotCycle:
         "_relay",
         "_request_id",
         "_started",
+        "body_bytes",
         "disconnected",
         "keep_alive",
         "message_event",
@@ -57,8 +57,8 @@ class HotCycle:
         "response_complete",
     )
 
-    def __init__(self, face: "Face", endpoint: Endpoint, query: bytes) -> None:
-        self._chunked = face.parser.get_http_version() != "1.0"
+    def __init__(self, face: "Face", endpoint: Endpoint, query: bytes, fields: RequestHeaders, version: str) -> None:
+        self._chunked = version != "1.0"
         self.disconnected = False
         self.keep_alive = self._chunked and face.parser.should_keep_alive()
         self.message_event = _NO_EVENT
@@ -68,11 +68,11 @@ class HotCycle:
         self._face = face
         self._endpoint = endpoint
         self._query = query
-        self._fields: RequestHeaders = dict(face.headers)
+        self._fields = fields
         self._request_id = request_id(self._fields)
         self._identity: Identity = ANYONE
         self._body: list[bytes] = []
-        self._body_bytes = 0
+        self.body_bytes = 0
         self._received_at = 0.0
         self._refused: ApiError | None = None
         self._relay: Relay | None = None
@@ -85,8 +85,6 @@ class HotCycle:
 
     def _check_head(self, face: "Face") -> None:
         fields = self._fields
-        if len(fields) != len(face.headers) and [name for name, _ in face.headers].count(b"authorization") > 1:
-            raise ApiError(INVALID_HTTP, "Expected one Authorization header, got several.")
         self._identity = check_head(face.gateway.keys, fields)
         length = fields.get(b"content-length")  # digits, or the parser would have refused it
         if length is not None and int(length) > face.gateway.config.limits.body_bytes:
@@ -114,8 +112,8 @@ class HotCycle:
     def body(self, data: bytes) -> None:
         if self._refused is not None:
             return
-        self._body_bytes += len(data)
-        if self._body_bytes <= self._face.gateway.config.limits.body_bytes:
+        self.body_bytes += len(data)
+        if self.body_bytes <= self._face.gateway.config.limits.body_bytes:
             self._body.append(data)
             return
         self._body.clear()
@@ -133,6 +131,7 @@ class HotCycle:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         gateway = self._face.gateway
+        request = None
         try:
             request = admit(
                 gateway,
@@ -144,20 +143,28 @@ class HotCycle:
                 self._identity,
                 self._received_at,
             )
-            self._relay = Relay(gateway, self, request)
-            if self._face.flow.write_paused:  # by the answer before this one
-                self._relay.client_slow()
+            relay = self._relay = Relay(gateway, self, request)
+            relay.start()
+            if self._face.flow.write_paused and not self.response_complete:  # by the answer before this one
+                relay.client_slow()
         except ApiError as error:
+            self._release(request)
             self.refuse(error)
         except Exception:
+            self._release(request)
             _log.exception("request %s failed inside the gateway", self._request_id)
             self.refuse(ApiError(INTERNAL, "The gateway failed on this request; its log says why."))
+
+    def _release(self, request: Admitted | None) -> None:
+        """Give back what a request that is not served after all has reserved."""
+        if request is not None and request.reservation is not None:
+            request.reservation.settle(0)
 
     def refuse(self, error: ApiError) -> None:
         self._face.gateway.metrics.refused(error.kind.code)
         headers = f"content-type: application/json\r\nx-request-id: {self._request_id}\r\n"
         if error.kind.status == 429:
-            headers += "retry-after: 1\r\n"
+            headers += f"retry-after: {error.retry_after_s or 1}\r\n"
         if self.more_body:
             self.keep_alive = False
         self.respond(error.kind.status, headers.encode(), error.body)

@@ -31,9 +31,16 @@ UNKNOWN_MODEL = ErrorKind(404, _INVALID, "model_not_found")
 UNKNOWN_ROUTE = ErrorKind(404, _INVALID, "route_not_found")
 UNKNOWN_PATH = ErrorKind(404, _INVALID, "unknown_url")
 METHOD_NOT_ALLOWED = ErrorKind(405, _INVALID, "method_not_allowed")
+TOO_DEEP = ErrorKind(400, _INVALID, "json_too_deep")
+TOO_MANY_MESSAGES = ErrorKind(400, _INVALID, "too_many_messages")
+TOO_SLOW = ErrorKind(408, _INVALID, "request_timeout")
 TOO_LARGE = ErrorKind(413, _INVALID, "request_too_large")
 UNSUPPORTED_ENCODING = ErrorKind(415, _INVALID, "unsupported_content_encoding")
+TARGET_TOO_LONG = ErrorKind(414, _INVALID, "request_target_too_long")
 TOO_MANY = ErrorKind(429, "rate_limit_error", "too_many_requests")
+REQUESTS_PER_MINUTE_EXCEEDED = ErrorKind(429, "rate_limit_error", "requests_per_minute_exceeded")
+TOKENS_PER_MINUTE_EXCEEDED = ErrorKind(429, "rate_limit_error", "tokens_per_minute_exceeded")
+CONCURRENCY_EXCEEDED = ErrorKind(429, "rate_limit_error", "concurrency_exceeded")
 INTERNAL = ErrorKind(500, "server_error", "internal_error")
 HEAD_TOO_LARGE = ErrorKind(431, _INVALID, "request_header_fields_too_large")
 UNSUPPORTED_ENDPOINT = ErrorKind(404, _INVALID, "unsupported_endpoint")
@@ -41,6 +48,9 @@ UPSTREAM_UNREACHABLE = ErrorKind(502, "server_error", "upstream_unreachable")
 UPSTREAM_BROKE_OFF = ErrorKind(502, "server_error", "upstream_broke_off")
 UPSTREAM_INVALID = ErrorKind(502, "server_error", "upstream_invalid_response")
 UPSTREAM_TIMEOUT = ErrorKind(504, "server_error", "upstream_timeout")
+UPSTREAM_BUSY = ErrorKind(503, "server_error", "upstream_busy")
+UPSTREAM_UNAVAILABLE = ErrorKind(503, "server_error", "upstream_unavailable")
+TOO_MANY_CONNECTIONS = ErrorKind(503, "server_error", "too_many_connections")
 SHUTTING_DOWN = ErrorKind(503, "server_error", "shutting_down")
 STORE_UNAVAILABLE = ErrorKind(503, "server_error", "store_unavailable")
 VERSION_CONFLICT = ErrorKind(412, _INVALID, "version_conflict")
@@ -48,13 +58,19 @@ INVALID_CHANGE = ErrorKind(422, _INVALID, "invalid_change")
 
 
 class ApiError(Exception):
-    """An error on its way to a client: what was expected, what came, what to do, in `message`."""
+    """An error on its way to a client: what was expected, what came, what to do, in `message`.
 
-    def __init__(self, kind: ErrorKind, message: str, param: str | None = None) -> None:
+    `retry_after_s`: when the same request may pass, in whole seconds, for the header `Retry-After`.
+    """
+
+    def __init__(
+        self, kind: ErrorKind, message: str, param: str | None = None, *, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.param = param
+        self.retry_after_s = retry_after_s
 
     @property
     def body(self) -> bytes:

@@ -8,24 +8,28 @@ is always known).
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 import msgspec
 
 from gateway.face.errors import INVALID_JSON, INVALID_TYPE, MISSING_MODEL, ApiError
+from router_policies.attempts import Needs
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A path that models answer. `usage_option`: streams report usage only if `stream_options` asks for it."""
+    """A path that models answer. `usage_option`: streams report usage only if `stream_options` asks for it.
+    `choices`: answers consist of choices, and a stream of them that broke can be continued by another model."""
 
     path: str
-    usage_option: bool
+    usage_option: bool = False
+    choices: bool = False
 
 
-CHAT = Endpoint("/v1/chat/completions", usage_option=True)
-COMPLETIONS = Endpoint("/v1/completions", usage_option=True)
-RESPONSES = Endpoint("/v1/responses", usage_option=False)
-EMBEDDINGS = Endpoint("/v1/embeddings", usage_option=False)
+CHAT = Endpoint("/v1/chat/completions", usage_option=True, choices=True)
+COMPLETIONS = Endpoint("/v1/completions", usage_option=True, choices=True)
+RESPONSES = Endpoint("/v1/responses")
+EMBEDDINGS = Endpoint("/v1/embeddings")
 ENDPOINTS = {endpoint.path.encode(): endpoint for endpoint in (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)}
 
 
@@ -38,6 +42,7 @@ class RequestView(msgspec.Struct, frozen=True, gc=False):
     model: str | msgspec.UnsetType = msgspec.UNSET
     stream: bool | None = None
     stream_options: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    n: object = None
     user: object = None
     safety_identifier: object = None
 
@@ -49,6 +54,11 @@ class RequestView(msgspec.Struct, frozen=True, gc=False):
         return None
 
     @property
+    def choices(self) -> int:
+        """How many answers are asked for; what is no whole number is the upstream's to refuse."""
+        return self.n if type(self.n) is int and self.n > 1 else 1
+
+    @property
     def asks_usage(self) -> bool:
         """Whether the client itself asked for the usage chunk of a stream."""
         options = _decode_options(self.stream_options)
@@ -56,6 +66,8 @@ class RequestView(msgspec.Struct, frozen=True, gc=False):
 
 
 Object = dict[str, msgspec.Raw]
+_BYTES_PER_TOKEN = 6  # more than any tokenizer packs into one on average: what is too long by this is too long
+_AFFINITY_BYTES = 1024  # of a conversation's beginning: its system prompt, as a rule
 
 _decode_view = msgspec.json.Decoder(RequestView).decode
 _decode_object = msgspec.json.Decoder(Object).decode
@@ -114,6 +126,30 @@ def forwarded_parts(body: bytes, view: RequestView, model: str, *, ask_usage: bo
         at = end
     parts.append(body[at:])
     return parts
+
+
+def read_needs(body: bytes) -> Needs:
+    """What a request needs of whoever answers it. Reads the whole of it: for when another upstream is looked for."""
+    request = msgspec.json.decode(body)
+    parts: list[object] = [request.get("messages"), request.get("input")]
+    vision = False
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            vision = vision or part.get("type") in ("image_url", "input_image")
+            parts.append(part.get("content"))
+    return Needs(len(body) // _BYTES_PER_TOKEN if not vision else 0, bool(request.get("tools")), vision)
+
+
+def affinity(body: bytes) -> int:
+    """A number that requests with the same beginning of a conversation share."""
+    for key in (b'"messages"', b'"prompt"', b'"input"'):
+        start = body.find(key)
+        if start >= 0:
+            return crc32(body[start : start + _AFFINITY_BYTES])
+    return crc32(body[:_AFFINITY_BYTES])
 
 
 def _start(edit: tuple["Span", bytes]) -> "Span":

@@ -1,28 +1,29 @@
-"""Watching a stream of server-sent events without taking it apart.
+"""Watching a stream of server-sent events.
 
 Bytes are relayed in the pieces they came in, cut only so that no event is relayed in part: half an event is of no use
-to a client, and a stream that breaks inside one can then still end with a clean error. Events are decoded until the
-first token and wherever a marker says that something of interest may be in them; all others are only counted.
-
-The markers cannot occur inside text: JSON escapes the quotes of a string's content.
+to a client, and a stream that breaks inside one can then still end with a clean error. Every event is decoded, into as
+little as is needed: that costs 0.4 us, less than searching its text for what may be of interest (1.2 us), and nothing
+that is no JSON gets through.
 """
 
 import re
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from gateway.face.openai import RESPONSES, Endpoint
 from router_policies.prices import Usage
+from router_policies.rescue import Transcript
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-_MARKERS = (b'"usage"', b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "')
-_RESPONSES_MARKERS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"', b'"error"')
+MAX_MALFORMED = 1  # one bad event among good ones is left out; a second says that the stream is not to be trusted
 # A line ends with CRLF, LF or CR, an event with two such ends. A CR that is the last byte here may be half of a CRLF.
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?:\r\n|\n|\r(?!\Z))")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _EDGE = 3  # an event's end is at most four bytes, so it may lie across two pieces with three of them in the first
 _MOST_TOKENS = 10**12  # more than any answer has: what is above is no count
-
+DONE = b"data: [DONE]\n\n"
+Change = Callable[[dict[str, object]], dict[str, object] | None]
 
 _NULL = msgspec.Raw(b"null")
 
@@ -42,21 +43,26 @@ class _UsageReport(msgspec.Struct, frozen=True):
     input_tokens_details: _Details | None = None
 
 
-class _Choice(msgspec.Struct, frozen=True):
-    delta: dict[str, object] | None = None
+class _Delta(msgspec.Struct, gc=False):
+    content: object = None
+    tool_calls: object = None
+    reasoning_content: object = None
+    reasoning: object = None
+    refusal: object = None
+
+
+_NO_DELTA = _Delta()
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: object = 0
+    delta: _Delta | None = None
     text: object = None
     finish_reason: object = None
 
-    @property
-    def has_token(self) -> bool:
-        """Any content, reasoning, refusal, audio or tool-call part; a role alone is none."""
-        if self.text:
-            return True
-        return self.delta is not None and any(value for key, value in self.delta.items() if key != "role")
 
-
-class _Chunk(msgspec.Struct, frozen=True):
-    """An event of a chat or completions stream."""
+class _Chunk(msgspec.Struct, gc=False):
+    """An event of a stream, as far as the usual one, a piece of text, differs from all others."""
 
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = _NULL  # by itself, so that an odd one does not spoil the rest
@@ -74,22 +80,33 @@ class _ResponsesEvent(msgspec.Struct, frozen=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    usage: _UsageReport | None = None
+    choices: msgspec.Raw = _NULL
+    usage: msgspec.Raw = _NULL
+    error: object = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_any = msgspec.json.Decoder(dict[str, object]).decode
 _decode_responses_event = msgspec.json.Decoder(_ResponsesEvent).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_usage = msgspec.json.Decoder(_UsageReport | None).decode
+_encode = msgspec.json.Encoder().encode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def read_usage(body: bytes) -> Usage | None:
-    """The usage a whole (non-streamed) answer reports, if it is JSON and reports any."""
+def read_answer(body: bytes, endpoint: Endpoint) -> tuple[Usage | None, object]:
+    """The usage that a whole (non-streamed) answer reports, if any, and the error that it holds in place of an answer.
+    Raises ValueError for what is no answer: no JSON object, or one without choices where there must be some."""
     try:
-        return _counted(_decode_answer(body).usage)
-    except _NOT_JSON:
-        return None
+        answer = _decode_answer(body)
+    except _NOT_JSON as error:
+        raise ValueError(f"expected a JSON object, got something else: {error}") from None
+    without = bytes(answer.choices).strip(b"[] \t\r\n") in (b"", b"null")
+    if endpoint.choices and without:
+        if not answer.error:
+            raise ValueError("expected choices, got none")
+        return None, answer.error
+    return _read_usage(answer.usage), None
 
 
 def _read_usage(report: msgspec.Raw) -> Usage | None:
@@ -111,53 +128,69 @@ def _counted(report: _UsageReport | None) -> Usage | None:
     return Usage(*counts) if all(0 <= count <= _MOST_TOKENS for count in counts) else None
 
 
-class EventTooLong(Exception):
-    """A stream whose event does not end within `MAX_EVENT_BYTES`."""
+class StreamFault(Exception):
+    """A stream that is not to be trusted: an event without end, or more than `MAX_MALFORMED` that are no JSON."""
 
 
 class StreamWatch:
     """What a stream has shown so far.
 
-    `first_token`: a content, reasoning or tool-call delta has been seen. `finished`: a finish reason or a final event
-    has. `done`: the stream's own end mark has, after which nothing follows. `error`: an error that the upstream sent
-    inside the stream. `events`: how many, comments included. `malformed`: how many were not what they should be.
+    `first_token`: a content, reasoning or tool-call delta has been seen; `tokens`: in how many events. `finished`:
+    every choice has its finish reason, or a final event has come. `done`: the stream's own end mark has, after which
+    nothing follows. `closing_usage`: the report that follows the last choice has. `error`: an error that the upstream
+    sent inside the stream, `error_event` as it came. `events`: how many there were, comments not counted. `malformed`:
+    how many were no JSON. `news`: something other than another piece of text came since it was last set to False.
     """
 
     __slots__ = (
-        "_markers",
+        "_choices",
+        "_finished_choices",
         "_responses",
         "_strip_usage",
         "_tail",
         "_tail_bytes",
+        "_transcript",
+        "closing_usage",
         "done",
         "error",
+        "error_event",
         "events",
         "finished",
         "first_token",
         "malformed",
+        "news",
+        "tokens",
         "usage",
     )
 
-    def __init__(self, endpoint: Endpoint, *, strip_usage: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, strip_usage: bool, choices: int = 1, transcript: Transcript | None = None
+    ) -> None:
+        """`choices`: how many answers were asked for. `transcript` is told of everything that is said."""
         self._responses = endpoint is RESPONSES
-        self._markers = _RESPONSES_MARKERS if self._responses else _MARKERS
         self._strip_usage = strip_usage
+        self._choices = choices
+        self._transcript = transcript
+        self._finished_choices: set[object] = set()
         self._tail: list[bytes] = []  # the pieces of an event that has not ended
         self._tail_bytes = 0
         self.first_token = False
+        self.tokens = 0
         self.finished = False
         self.done = False
+        self.closing_usage = False
         self.error: object = None
+        self.error_event = b""
         self.events = 0
         self.malformed = 0
+        self.news = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """The next bytes of the stream in, what may be relayed of them out: whole events, less a usage chunk that the
-        client did not ask for. Raises `EventTooLong`."""
-        if not self._tail:
-            end = _whole_events(data)
-        else:
+        """The next bytes of the stream in, what may be relayed of them out: whole events, less those that are no JSON,
+        an error and what follows it, an end mark before the end, and a usage chunk that the client did not ask for.
+        Raises `StreamFault`."""
+        if self._tail:
             edge = self._tail[-1][-_EDGE:]
             end = _whole_events(edge + data)
             if end:
@@ -165,19 +198,23 @@ class StreamWatch:
                 data = b"".join((*self._tail, data))
                 self._tail.clear()
                 self._tail_bytes = 0
+        else:
+            end = _whole_events(data)
         if end < len(data):
             self._keep(data[end:] if end else data)
             data = data[:end]
         if not data:
             return b""
-        if self.first_token:
-            for marker in self._markers:
-                if marker in data:
-                    break
-            else:
-                self.events += data.count(b"\n\n") or len(_EVENT_END.findall(data + b"\n"))
-                return data
-        return self._read(data)
+        if data.find(b"\n\n") == len(data) - 2 and b"\r" not in data:  # one event: as a rule
+            return b"" if self._read_event(data) else data
+        kept = []
+        at = 0
+        for match in _EVENT_END.finditer(data + b"\n"):  # not the last byte, for the sake of a CR that is
+            event = data[at : match.end()]
+            at = match.end()
+            if not self._read_event(event):
+                kept.append(event)
+        return b"".join(kept)
 
     def flush(self) -> bytes:
         """The stream is over: its last event, if that is whole but for the empty line that should have ended it."""
@@ -185,9 +222,12 @@ class StreamWatch:
         self._tail.clear()
         if not last:
             return b""
-        self.events += 1
-        malformed = self.malformed
-        return b"" if self._read_event(last) or self.malformed > malformed else last
+        malformed, self.malformed = self.malformed, 0  # cut short, as its stream is, it is no fault of its own
+        left_out = self._read_event(last)
+        self.malformed = malformed
+        if left_out or last.endswith(b"\r\r"):
+            return b"" if left_out else last
+        return last.rstrip(b"\r\n") + b"\n\n"
 
     def _keep(self, piece: bytes) -> None:
         if self._tail and len(self._tail[-1]) < _EDGE:
@@ -196,55 +236,86 @@ class StreamWatch:
             self._tail.append(piece)
         self._tail_bytes += len(piece)
         if self._tail_bytes > MAX_EVENT_BYTES:
-            raise EventTooLong
-
-    def _read(self, whole: bytes) -> bytes:
-        kept = []
-        at = 0
-        for end in _EVENT_END.finditer(whole + b"\n"):  # not the last byte, for the sake of a CR that is
-            event = whole[at : end.end()]
-            at = end.end()
-            self.events += 1
-            if not self._read_event(event):
-                kept.append(event)
-        return b"".join(kept)
+            raise StreamFault(f"an event of over {MAX_EVENT_BYTES} bytes")
 
     def _read_event(self, event: bytes) -> bool:
         """Note what the event says. True if it is to be left out."""
-        if event.startswith(b"data: ") and event.count(b"\n") == 2 and event.endswith(b"\n\n") and b"\r" not in event:
+        if self.error is not None:
+            return True
+        if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2:
             data = event[6:-2]
         else:
             lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")]
             if not lines:
                 return False
             data = b"\n".join(lines)
+        self.events += 1
         if data == b"[DONE]":
-            self.done = True
-            return False
+            self.done = self.news = True
+            return not self.finished
         try:
-            return self._read_responses_event(data) if self._responses else self._read_chunk(data)
+            left_out = self._read_responses_event(data) if self._responses else self._read_chunk(data)
         except _NOT_JSON:
             self.malformed += 1
-            return False
+            if self.malformed > MAX_MALFORMED:
+                raise StreamFault("several of its events are no JSON") from None
+            return True
+        if self.error is not None:
+            self.error_event = event
+            return True
+        return left_out
 
     def _read_chunk(self, data: bytes) -> bool:
         chunk = _decode_chunk(data)
-        if chunk.error:
-            self.error = chunk.error
-        for choice in chunk.choices or ():
-            self.first_token = self.first_token or choice.has_token
-            self.finished = self.finished or bool(choice.finish_reason)
-        usage = _read_usage(chunk.usage)
+        choices = chunk.choices
+        if self.first_token and choices is not None and len(choices) == 1 and chunk.error is None:
+            choice = choices[0]
+            delta = choice.delta or _NO_DELTA
+            text = delta.content or choice.text
+            if (
+                text
+                and type(text) is str
+                and choice.index == 0
+                and choice.finish_reason is None
+                and chunk.usage == _NULL
+                and not (delta.tool_calls or delta.reasoning_content or delta.reasoning or delta.refusal)
+            ):
+                self.tokens += 1
+                if self._transcript is not None:
+                    self._transcript.texts.append(text)
+                return False
+        return self._read_unusual(data, chunk.usage)
+
+    def _read_unusual(self, data: bytes, report: msgspec.Raw) -> bool:
+        """Any chunk but a further piece of text."""
+        self.news = True
+        chunk = _decode_any(data)
+        if error := chunk.get("error"):
+            self.error = error
+            return True
+        choices = chunk.get("choices")
+        told = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+        if any(_has_token(choice) for choice in told):
+            self.first_token = True
+            self.tokens += 1
+        for choice in told:
+            if choice.get("finish_reason"):
+                self._finished_choices.add(str(choice.get("index")))
+                self.finished = len(self._finished_choices) >= self._choices
+        if self._transcript is not None:
+            self._transcript.add(chunk)
+        usage = _read_usage(report)
         if usage is None:
             return False
         self.usage = usage
-        return self._strip_usage and chunk.choices == []
+        self.closing_usage = choices == []
+        return self._strip_usage and self.closing_usage
 
     def _read_responses_event(self, data: bytes) -> bool:
         event = _decode_responses_event(data)
         response = event.response or {}
         if event.type in ("response.completed", "response.incomplete", "response.failed"):
-            self.finished = self.done = True
+            self.finished = self.done = self.news = True
             self.usage = _read_usage(response.get("usage", _NULL))
             if event.type == "response.failed":
                 error = msgspec.json.decode(response.get("error", _NULL))
@@ -252,9 +323,34 @@ class StreamWatch:
         elif event.type == "error":
             told = {"message": event.message, "code": event.code, "param": event.param}
             self.error = event.error or {key: value for key, value in told.items() if value is not None}
+            self.news = True
         elif event.type.endswith(".delta") and event.delta:
+            self.tokens += 1
+            self.news = self.news or not self.first_token
             self.first_token = True
         return False
+
+
+def rewritten(events: bytes, change: Change) -> Iterator[bytes]:
+    """Whole events with each chunk in them put through `change`; what has no chunk in it stays as it is."""
+    at = 0
+    for match in _EVENT_END.finditer(events + b"\n"):
+        event = events[at : match.end()]
+        at = match.end()
+        lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")]
+        data = b"\n".join(lines)
+        if not lines or data == b"[DONE]":
+            yield event
+        elif (chunk := change(_decode_any(data))) is not None:
+            yield b"data: %b\n\n" % _encode(chunk)
+
+
+def _has_token(choice: dict[object, object]) -> bool:
+    """Any content, reasoning, refusal, audio or tool-call part; a role alone is none."""
+    if choice.get("text"):
+        return True
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
 
 
 def _whole_events(data: bytes) -> int:

@@ -7,6 +7,7 @@ which `understudy serve` sets for the workers it starts), and a scrape of any wo
 
 import os
 from bisect import bisect_left
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from gateway import __version__
 from gateway.exchange import Exchange, Outcome
-from gateway.upstream.pool import Pool
-from router_policies.decide import SPLIT, Decision
+from gateway.upstream.upstream import REFUSALS, REPLICA_STATES, Upstream
+from router_policies.attempts import Kind
+from router_policies.decide import SPLIT
 from router_policies.routes import Role, Routes
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
@@ -94,18 +96,28 @@ class _Series:
 
     __slots__ = ("_counters", "_metrics", "overhead", "pending", "ttft", "ttlt")
 
-    def __init__(self, metrics: "Metrics", decision: Decision, outcome: Outcome, stream: bool) -> None:
-        route, upstream, role = decision.route.name, decision.upstream, decision.role.value
+    def __init__(
+        self,
+        metrics: "Metrics",
+        route: str,
+        upstream: str,
+        role: str,
+        kind: str,
+        reason: str,
+        outcome: Outcome,
+        stream: bool,
+    ) -> None:
         timed = (route, upstream, role, "true" if stream else "false", outcome.value)
         self.ttft = _Pending(metrics.ttft.labels(*timed))
         self.ttlt = _Pending(metrics.ttlt.labels(*timed))
         self.overhead = _Pending(metrics.overhead.labels(route))
-        counted = (route, upstream, role, decision.reason, outcome.value)
+        counted = (route, upstream, role, reason, outcome.value)
         self._counters = [metrics.requests.labels(*counted)]
         for source in ("reported", "estimated"):
             for kind in ("input", "cached_input", "output"):
                 self._counters.append(metrics.tokens.labels(*counted, kind, source))
             self._counters.append(metrics.cost.labels(*counted, source))
+        self._counters.append(metrics.legs.labels(route, upstream, role, kind, outcome.value))
         self.pending = [0] * len(self._counters)
 
     def add(self, exchange: Exchange) -> None:
@@ -115,6 +127,7 @@ class _Series:
             self.ttft.add(exchange.ttft_s)
         pending, usage = self.pending, exchange.usage
         pending[0] += 1
+        pending[9] += 1
         at = 5 if exchange.estimated else 1
         pending[at] += usage.input
         pending[at + 1] += usage.cached_input
@@ -177,6 +190,24 @@ class Metrics:
             (*counted, "source"),
             registry=registry,
         )
+        self.legs = Counter(
+            "understudy_legs",
+            "Calls to upstreams, by what they were for and how they ended; an answer takes one or more.",
+            (*common, "leg", "outcome"),
+            registry=registry,
+        )
+        self._lost_cost = Counter(
+            "understudy_fallback_cost_nano_usd",
+            "Cost of calls that failed, broke off or lost a race, in nano-dollars: paid, and in no other series.",
+            (*common, "leg", "outcome", "source"),
+            registry=registry,
+        )
+        self._failed_checks = Counter(
+            "understudy_failed_checks",
+            "Whole answers that were not what their request asked for, found before they were served.",
+            ("route", "upstream", "check"),
+            registry=registry,
+        )
         self._refused = Counter(
             "understudy_refused",
             "Requests refused before they were routed, by error code.",
@@ -201,6 +232,26 @@ class Metrics:
             ("upstream", "state"),
             registry=registry,
             multiprocess_mode="livesum",
+        )
+        self._replicas = Gauge(
+            "understudy_upstream_replicas",
+            "Servers of an upstream, as each worker sees them: well, unwell (fails health checks), open (its breaker).",
+            ("upstream", "state"),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._queue_length = Gauge(
+            "understudy_upstream_queue_length",
+            "Calls that wait because an upstream has as many as it may.",
+            ("upstream",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._not_sent = Counter(
+            "understudy_upstream_refused",
+            "Calls that were not sent: the queue was full, they waited too long in it, or every breaker is open.",
+            ("upstream", "kind"),
+            registry=registry,
         )
         self._student_percent = Gauge(
             "understudy_student_percent",
@@ -234,10 +285,24 @@ class Metrics:
 
     def record(self, exchange: Exchange) -> None:
         """Count a finished exchange. It shows after the next `flush`."""
-        series = self._of(exchange.decision, exchange.outcome, exchange.stream)
+        series = self._of(
+            exchange.decision.route.name,
+            exchange.upstream,
+            exchange.role,
+            exchange.kind,
+            exchange.reason,
+            exchange.outcome,
+            exchange.stream,
+        )
         if not series.pending[0]:
             self._touched.append(series)
         series.add(exchange)
+        for leg in exchange.lost:
+            labels = (exchange.decision.route.name, leg.upstream, leg.role.value, leg.kind.value, leg.outcome.value)
+            self.legs.labels(*labels).inc()
+            if leg.cost_nano_usd:
+                source = "estimated" if leg.estimated else "reported"
+                self._lost_cost.labels(*labels, source).inc(leg.cost_nano_usd)
 
     def flush(self) -> None:
         """Tell prometheus-client what was counted since the last time. From the event loop's thread only."""
@@ -245,12 +310,18 @@ class Metrics:
         for series in touched:
             series.flush()
 
-    def _of(self, decision: Decision, outcome: Outcome, stream: bool) -> _Series:
-        key = (decision.route.name, decision.upstream, decision.role, decision.reason, outcome, stream)
+    def _of(
+        self, route: str, upstream: str, role: Role, kind: Kind, reason: str, outcome: Outcome, stream: bool
+    ) -> _Series:
+        key = (route, upstream, role, reason, outcome, stream)  # the reason tells the kind
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = _Series(self, decision, outcome, stream)
+            series = _Series(self, route, upstream, role.value, kind.value, reason, outcome, stream)
+            self._series[key] = series
         return series
+
+    def failed_check(self, route: str, upstream: str, check: str) -> None:
+        self._failed_checks.labels(route, upstream, check).inc()
 
     def refused(self, code: str) -> None:
         self._refused.labels(code).inc()
@@ -258,12 +329,20 @@ class Metrics:
     def malformed(self, upstream: str, events: int) -> None:
         self._malformed.labels(upstream).inc(events)
 
-    def show_load(self, in_flight: int, pools: dict[str, Pool]) -> None:
-        """Set the gauges that are read now and then rather than kept up to date at every request."""
+    def show_load(self, in_flight: int, upstreams: Iterable[Upstream]) -> None:
+        """Set the gauges that are read now and then rather than kept up to date at every request, and take what the
+        upstreams have counted since the last time."""
         self._in_flight.set(in_flight)
-        for name, pool in pools.items():
-            self._connections.labels(name, "active").set(pool.active_count)
-            self._connections.labels(name, "idle").set(pool.idle_count)
+        for upstream in upstreams:
+            name, replicas = upstream.name, upstream.replicas
+            self._connections.labels(name, "active").set(sum(replica.pool.active_count for replica in replicas))
+            self._connections.labels(name, "idle").set(sum(replica.pool.idle_count for replica in replicas))
+            self._queue_length.labels(name).set(upstream.waiting_count)
+            for state in REPLICA_STATES:
+                self._replicas.labels(name, state).set(sum(replica.state == state for replica in replicas))
+            for kind in REFUSALS:
+                self._not_sent.labels(name, kind).inc(upstream.refused[kind])
+                upstream.refused[kind] = 0
 
     def show_routes(self, routes: Routes) -> None:
         """Set the gauges of the routes, and let the series of their good answers be there, at 0, before the first one:
@@ -271,7 +350,7 @@ class Metrics:
         for name, route in routes.by_name.items():
             for upstream, role in ((route.student, Role.STUDENT), (route.teacher, Role.TEACHER)):
                 for stream in (False, True):
-                    self._of(Decision(route, upstream, role, SPLIT, 1.0), Outcome.OK, stream)
+                    self._of(name, upstream, role, Kind.PRIMARY, SPLIT, Outcome.OK, stream)
             self._student_percent.labels(name).set(route.student_percent)
             self._route_version.labels(name).set(route.version)
 

@@ -1,8 +1,8 @@
-"""The connections of one upstream.
+"""The connections to one server.
 
 All mutable state is `_idle` (free connections, the most recently used last), `_active` (calls that hold a connection)
 and `_connecting` (one task per connection being made). A call takes the most recently used free connection, so that
-surplus ones age and close, or makes a new one; there is no queue here.
+surplus ones age and close, or makes a new one; there is no queue here (see `upstream.py`).
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import ssl
 from collections import deque
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from gateway.upstream.connection import Connection, ResponseSink
@@ -68,25 +69,59 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
+class Host(Protocol):
+    """Who has a leg: a queue that it waits in, or a server that it was sent to."""
+
+    def over(self, leg: "Leg") -> None:
+        """It ended, however. Called once, before its sink hears of that; may not call any sink."""
+
+    def outcome(self, leg: "Leg", ok: bool) -> None:
+        """Its maker says whether it went well, before or after its end."""
+
+
 class Leg:
     """One call to an upstream: what its maker holds to slow it or end it.
 
     `sent` says whether the request was written to a connection. The request is let go of as soon as it cannot be needed
-    for another try.
+    for another try. Where it waits in a queue first, it has no connection and no request yet. `host` and `admitted`
+    belong to the host.
     """
 
-    __slots__ = ("_connect_s", "_connecting", "_connection", "_pool", "_request", "_reused", "end_by", "sent", "sink")
+    __slots__ = (
+        "_connect_s",
+        "_connecting",
+        "_connection",
+        "_pool",
+        "_request",
+        "_reused",
+        "admitted",
+        "end_by",
+        "host",
+        "sent",
+        "sink",
+    )
 
-    def __init__(self, pool: "Pool", request: bytes, sink: ResponseSink, connect_s: float) -> None:
+    def __init__(self, host: Host, sink: ResponseSink, connect_s: float) -> None:
         self.sink = sink
+        self.host = host
         self.sent = False
         self.end_by = math.inf
-        self._pool = pool
-        self._request = request
+        self.admitted = 0
+        self._pool: Pool | None = None
+        self._request = b""
         self._connect_s = connect_s
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._reused = False
+
+    def succeeded(self) -> None:
+        """It gave what it was asked for, or a good beginning of it. Not both this and `failed`, and at most once."""
+        self.host.outcome(self, True)
+
+    def failed(self) -> None:
+        """The upstream is to blame for what became of it. A leg that was cancelled, or was at fault itself, is
+        neither."""
+        self.host.outcome(self, False)
 
     def cancel(self) -> None:
         """End the call in whatever phase it is; the upstream sees its connection close. The sink hears nothing more."""
@@ -126,13 +161,17 @@ class Leg:
         happens once at most.
         """
         self._connection = None
-        if self._reused and nothing_received and fault.kind is FaultKind.RESET:
+        if self._reused and nothing_received and fault.kind is FaultKind.RESET and self._pool is not None:
             self._reused = False
             self._pool._connect(self)
         else:
             self._let_go().fault(fault)
 
-    # Called by the pool.
+    # Called by the pool, and by the queue.
+
+    def start(self, pool: "Pool", request: bytes) -> None:
+        self._pool = pool
+        self._request = request
 
     def send_over(self, connection: Connection, *, reused: bool) -> None:
         self._connecting = None
@@ -144,20 +183,21 @@ class Leg:
             self._request = b""
         connection.send(request, self)
 
-    def not_connected(self, fault: UpstreamFault) -> None:
+    def not_sent(self, fault: UpstreamFault) -> None:
         self._connecting = None
         self._let_go().fault(fault)
 
     def _let_go(self) -> ResponseSink:
-        self._pool._active.discard(self)
         sink, self.sink = self.sink, _NOBODY
         self._connection = None
         self._request = b""
+        if sink is not _NOBODY:
+            self.host.over(self)
         return sink
 
 
 class Pool:
-    """Calls to one upstream. `close` ends every call and connection and waits until they are gone."""
+    """Calls to one server. `close` ends every call and connection and waits until they are gone."""
 
     def __init__(self, address: Address, ssl_context: ssl.SSLContext | None = None) -> None:
         self.address = address
@@ -176,14 +216,26 @@ class Pool:
 
     def send(self, request: bytes, sink: ResponseSink, connect_s: float) -> Leg:
         """Send a whole HTTP/1.1 request; its answer goes to `sink`, never before this returns."""
-        leg = Leg(self, request, sink, connect_s)
+        leg = Leg(self, sink, connect_s)
+        self.start(leg, request)
+        return leg
+
+    def start(self, leg: Leg, request: bytes) -> None:
+        """Send the request of a leg that somebody else hosts, and who tells of its end by `over`."""
+        leg.start(self, request)
         self._active.add(leg)
         connection = self._take()
         if connection is None:
             self._connect(leg)
         else:
             leg.send_over(connection, reused=True)
-        return leg
+
+    # `Host` of its own legs, and of others' by way of their hosts.
+
+    def over(self, leg: Leg) -> None:
+        self._active.discard(leg)
+
+    def outcome(self, leg: Leg, ok: bool) -> None: ...
 
     def sweep(self) -> None:
         """Close what has been idle too long, end what should have ended. Call it about once a second."""
@@ -248,4 +300,4 @@ class Pool:
         else:
             leg.send_over(connection, reused=False)
             return
-        leg.not_connected(fault)
+        leg.not_sent(fault)

@@ -5,9 +5,10 @@ A panel over a metric that was renamed is not an error to Grafana, it is an empt
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -27,15 +28,30 @@ from tests.dashboards.promql import (
 )
 from tests.support.configs import STUDENT_PRICE, TEACHER_PRICE, two_upstreams
 from tests.support.processes import GatewayProcess
-from tests.support.upstream import USAGE, ScriptedUpstream, well_behaved
+from tests.support.upstream import (
+    CLOSE,
+    STREAM_HEAD,
+    USAGE,
+    Received,
+    ScriptedUpstream,
+    Step,
+    chunked,
+    completion,
+    response,
+    stream_events,
+    well_behaved,
+)
 
 ROUTE = "support-chat"
+SMALL, BIG = ("I", " am", " small"), ("I", " am", " big")
+FAIL, BREAK, JSON = "Fail!", "Break off!", "Answer in JSON!"  # prompts that the student does not cope with
 SAMPLES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-# Nothing goes wrong in this test's streams, and no route changes.
+# No stream has a malformed event, and no route changes.
 MAY_BE_EMPTY = {"Malformed events per second", "annotation Config changes"}
 
 SHOWN = panel_queries() + other_dashboard_queries() + recording_queries() + recipes()
 QUERIES = SHOWN + alert_queries()
+_SHARE = "Share not answered by who was meant to"
 RECORDED = {query.where for query in recording_queries()}
 
 
@@ -49,17 +65,44 @@ def _panel(title: str) -> list[Query]:
     return queries
 
 
+def _student(request: Received) -> Iterable[Step]:
+    """Well behaved, but for some prompts. A stream that breaks off can be gone on with as the teacher would."""
+    match request.json["messages"][0]["content"]:
+        case prompt if prompt == FAIL:
+            yield response({"error": {"message": "out of memory"}}, "500 Internal Server Error")
+        case prompt if prompt == BREAK:
+            yield STREAM_HEAD
+            for event in stream_events(BIG, usage=False)[:3]:
+                yield chunked(event)
+            yield CLOSE
+        case _:
+            yield from well_behaved(SMALL)(request)
+
+
+def _teacher(request: Received) -> Iterable[Step]:
+    if "response_format" in request.json:
+        yield response(completion('{"i": "am big"}'))
+    else:
+        yield from well_behaved(BIG)(request)
+
+
 @contextmanager
 def _gateway(directory: Path) -> Iterator[GatewayProcess]:
-    with (
-        ScriptedUpstream(well_behaved(("I", " am", " small"))) as student,
-        ScriptedUpstream(well_behaved(("I", " am", " big"))) as teacher,
-    ):
+    with ScriptedUpstream(_student) as student, ScriptedUpstream(_teacher) as teacher:
         gateway = GatewayProcess(two_upstreams(student, teacher), directory / "gateway")
         try:
             yield gateway
         finally:
             gateway.stop()
+
+
+def _body(number: int) -> dict[str, Any]:
+    """Too few of those that fail for the student's breaker to open: that would end the failures."""
+    model = "no-such-model" if number % 10 == 0 else ROUTE
+    prompt = {1: FAIL, 2: BREAK, 3: JSON}.get(number % 12, "Who are you?")
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model": model, "stream": number % 2 == 0, "user": f"user-{number}", "messages": messages}
+    return {**body, "response_format": {"type": "json_object"}} if prompt == JSON else body
 
 
 @contextmanager
@@ -72,10 +115,7 @@ def _traffic(gateway: GatewayProcess) -> Iterator[None]:
             for number in range(3000):
                 if done.wait(0.02):
                     break
-                model = "no-such-model" if number % 10 == 0 else ROUTE
-                messages = [{"role": "user", "content": "Who are you?"}]
-                body = {"model": model, "stream": number % 2 == 0, "user": f"user-{number}", "messages": messages}
-                client.post("/v1/chat/completions", json=body)
+                client.post("/v1/chat/completions", json=_body(number))
 
     thread = threading.Thread(target=drive)
     thread.start()
@@ -167,6 +207,30 @@ def test_cost_per_hour_is_cost_per_request_times_requests(scene: Scene) -> None:
     assert ratio == pytest.approx({"student": 1, "teacher": 1})
 
 
+def test_what_fallback_saved_is_told_from_errors(scene: Scene) -> None:
+    """Half of three in twelve requests meet a student that fails; the teacher answers all of them."""
+    another, nobody = (scene.prometheus.get("query", query=query.expr)["data"]["result"] for query in _panel(_SHARE))
+    assert float(another[0]["value"][1]) == pytest.approx(1 / 8, abs=0.1)
+    assert float(nobody[0]["value"][1]) == 0
+    reasons = scene.prometheus.latest(_panel("Answered by another upstream, by reason")[0].expr, "reason")
+    assert reasons.keys() == {"fallback:http_5xx", "rescue:invalid_stream", "fallback:verify"}
+
+
+def test_every_call_is_counted_once(scene: Scene) -> None:
+    """Good calls are as many as good requests; a failed one has its retry, and then somebody else's call beside it."""
+    calls, requests = _counts(scene, "understudy_legs"), _counts(scene, "understudy_requests")
+    assert {labels["leg"] for labels, _ in calls} == {"primary", "fallback", "rescue"}
+
+    def good(counts: list[tuple[dict[str, str], float]], **wanted: str) -> float:
+        return sum(count for labels, count in counts if {"outcome": "ok", **wanted}.items() <= labels.items())
+
+    for role in ("student", "teacher"):
+        assert good(calls, role=role) == good(requests, role=role)
+    for leg in ("fallback", "rescue"):
+        answered = sum(count for labels, count in requests if labels["reason"].startswith(leg))
+        assert good(calls, leg=leg) == answered > 0
+
+
 def test_docs_list_every_metric(scene: Scene) -> None:
     """The table's names, types and labels are the gateway's: neither has one that the other has not."""
     rows = re.findall(r"^\| `(understudy_\w+)` \| (\w+) \| ([\w, ]*)\|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
@@ -180,6 +244,10 @@ def test_docs_list_every_metric(scene: Scene) -> None:
         assert listed[name][0] == kind, name
         if labels is not None:
             assert listed[name][1] == labels, name
+
+
+def _counts(scene: Scene, family: str) -> list[tuple[dict[str, str], float]]:
+    return [(one.labels, one.value) for one in scene.families[family].samples if one.name.endswith("_total")]
 
 
 def _labels(family: Metric) -> set[str] | None:

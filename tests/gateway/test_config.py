@@ -1,6 +1,7 @@
 """gateway.yaml: what is accepted, and what is said about what is not."""
 
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from gateway.config import Config, ConfigError, describe, is_loopback, load, parse, split_listen
+from router_policies.budgets import KeyLimits
 from router_policies.prices import Price
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "gateway.yaml"
@@ -56,7 +58,7 @@ def test_the_example_starts_as_it_is_and_documents_every_key() -> None:
     def names(model: Any) -> set[str]:
         found = set()
         for name, field in model.model_fields.items():
-            found.add(name)
+            found.add(field.alias or name)
             for inner in [field.annotation, *getattr(field.annotation, "__args__", ())]:
                 if hasattr(inner, "model_fields"):
                     found |= names(inner)
@@ -187,6 +189,45 @@ def test_a_wrong_secret_is_refused_and_not_shown(changes: dict[str, Any], said: 
     assert any(problem.startswith(said) for problem in got), got
     assert "S3CRET" not in str(got)
     assert "12345678" not in str(got)
+
+
+def test_a_key_is_given_by_its_digest_and_has_limits_only_if_they_are_said() -> None:
+    digest = sha256(b"app-key-123").hexdigest()
+    limits = {"tokens_per_minute": 5, "concurrency": None}
+    named = {"name": "a", "role": "admin", "key_sha256": digest.upper(), "limits": limits}
+    config = parse(document(keys=[named, {"name": "b", "key": "${SRE_KEY}"}]), "gateway.yaml", ENV)
+    by_digest, by_key = config.keys
+    assert (by_digest.digest.hex(), by_key.digest) == (digest, sha256(b"sre-key-123").digest())
+    assert by_digest.limits.limits() == KeyLimits(tokens_per_minute=5)
+    assert by_key.limits.limits() is None
+    assert digest not in repr(config)
+    assert digest.upper() not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ({}, "keys.0: expected key or key_sha256, got neither"),
+        ({"key": "app-key-123", "key_sha256": "0" * 64}, "keys.0: expected key or key_sha256, got both"),
+        ({"key_sha256": MARK}, "keys.0.key_sha256: expected 64 hexadecimal digits"),
+        ({"key_sha256": "g" * 64}, "keys.0.key_sha256: expected 64 hexadecimal digits"),
+        ({"key": "app-key-123", "limits": {"concurrency": 0}}, "keys.0.limits.concurrency: input should be greater"),
+        ({"key": "app-key-123", "limits": {"tokens": 1}}, "keys.0.limits.tokens: not a key that exists here"),
+        ({"key": "app-key-123", "limits": {"concurrency": "5"}}, "keys.0.limits.concurrency: input should be a valid"),
+    ],
+)
+def test_keys_that_are_none(key: dict[str, Any], said: str) -> None:
+    got = problems(keys=[{"name": "a", "role": "admin", **key}])
+    assert any(problem.startswith(said) for problem in got), got
+    assert MARK not in str(got)
+
+
+def test_a_key_and_its_digest_are_the_same_key() -> None:
+    keys = [
+        {"name": "a", "role": "admin", "key": "app-key-123"},
+        {"name": "b", "key_sha256": sha256(b"app-key-123").hexdigest()},
+    ]
+    assert problems(keys=keys) == ["keys.1.key: the same as an earlier key's"]
 
 
 def test_a_message_begins_small_unless_it_begins_with_an_abbreviation() -> None:

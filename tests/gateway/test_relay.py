@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.attempt import Attempt
 from gateway.config import parse
 from gateway.exchange import Exchange, Outcome
 from gateway.face.openai import CHAT
@@ -17,6 +18,7 @@ from gateway.state import ANYONE, Gateway
 from gateway.upstream.connection import Connection
 from gateway.upstream.http1 import ResponseReader
 from gateway.upstream.pool import Leg
+from router_policies.attempts import Attempts
 from tests.support.upstream import CLOSE, ScriptedUpstream, completion, response, well_behaved
 
 
@@ -56,7 +58,9 @@ def build(upstream: ScriptedUpstream) -> tuple[Gateway, list[Exchange]]:
 
 def start(gateway: Gateway, client: Client, **fields: Any) -> Relay:
     body = json.dumps({"model": "chat", "messages": [], **fields}).encode()
-    return Relay(gateway, client, admit(gateway, "id", CHAT, b"", {}, body, ANYONE, monotonic()))
+    relay = Relay(gateway, client, admit(gateway, "id", CHAT, b"", {}, body, ANYONE, monotonic()))
+    relay.start()
+    return relay
 
 
 @pytest.mark.parametrize("end", ["whole", "stream", "cancelled", "cut", "refused"])
@@ -81,7 +85,7 @@ async def test_a_finished_request_leaves_nothing_for_the_garbage_collector(
                 await asyncio.wait_for(client.over.wait(), 5)
             del relay
         await asyncio.sleep(0.05)
-        left = [found for found in gc.get_objects() if isinstance(found, Relay | Leg)]
+        left = [found for found in gc.get_objects() if isinstance(found, Relay | Attempt | Attempts | Leg)]
         assert left == []
         assert len(exchanges) == 3
         await gateway.close()

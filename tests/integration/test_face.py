@@ -393,9 +393,12 @@ def test_what_follows_a_refused_upload_is_not_served(small_bodies: GatewayProces
 
 
 @pytest.mark.parametrize("status", ["600 Odd", "999 Odd", "099 Odd", "000 Odd"])
-def test_a_status_that_is_none_hangs_nobody(to_student: GatewayProcess, student: ScriptedUpstream, status: str) -> None:
+def test_a_status_that_is_none_hangs_nobody(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream, status: str
+) -> None:
     student.script = lambda request: [response(b"{}", status)]
-    with RawClient(to_student.port) as raw:
+    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100, fallback={"order": []}))
+    with RawClient(gateway.port) as raw:
         raw.send(post(request()))
         code, _, body = raw.response()
         assert (code, json.loads(body)["error"]["code"]) == (502, "upstream_invalid_response")

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
 from tests.conftest import StartGateway
-from tests.support.configs import two_upstreams
+from tests.support.configs import NO_FALLBACK, two_upstreams
 from tests.support.processes import GatewayProcess, free_port
 from tests.support.upstream import (
     CLOSE,
@@ -269,7 +269,7 @@ def test_no_secret_is_logged(keyed: GatewayProcess) -> None:
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_upstream_errors_keep_their_status_and_body(
-    to_student: GatewayProcess,
+    alone: GatewayProcess,
     student: ScriptedUpstream,
     status: str,
     expected: type[openai.APIStatusError],
@@ -278,7 +278,7 @@ def test_upstream_errors_keep_their_status_and_body(
     body = {"error": {"message": "as it came", "type": "x", "param": "p", "code": "c"}}
     student.script = lambda request: [response(body, status, "retry-after: 7\r\n")]
     with pytest.raises(expected) as caught:
-        client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=stream)
+        client(alone).chat.completions.create(model="support-chat", messages=MESSAGES, stream=stream)
     assert caught.value.body == body["error"]
     assert caught.value.response.headers["retry-after"] == "7"
     assert caught.value.response.headers["x-understudy-upstream"] == "small"
@@ -306,59 +306,59 @@ def test_a_model_the_upstream_lacks_is_its_own_error(to_student: GatewayProcess,
 
 def test_an_upstream_that_is_down(gateway_process: StartGateway, teacher: ScriptedUpstream) -> None:
     nobody = ScriptedUpstream(lambda request: [], port=free_port())
-    gateway = gateway_process(two_upstreams(nobody, teacher, student_percent=100))
+    gateway = gateway_process(two_upstreams(nobody, teacher, student_percent=100, fallback=NO_FALLBACK))
     with pytest.raises(openai.InternalServerError) as caught:
         client(gateway).chat.completions.create(model="support-chat", messages=MESSAGES)
     assert (caught.value.status_code, caught.value.code) == (502, "upstream_unreachable")
     assert gateway.metric("understudy_requests_total", outcome="connect_error") == 1
 
 
-def test_an_error_instead_of_the_first_token(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+def test_an_error_instead_of_the_first_token(alone: GatewayProcess, student: ScriptedUpstream) -> None:
     """vLLM and others answer 200 and put the error into the stream; before a token it is still a status."""
     error = event({"error": {"message": "prompt too long", "type": "BadRequestError", "code": 400}})
     student.script = lambda request: [STREAM_HEAD, chunked(error), chunked(DONE), STREAM_END]
     with pytest.raises(openai.BadRequestError, match="prompt too long"):
-        client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
+        client(alone).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
 
 
-def test_a_stream_that_breaks_off_is_no_success(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+def test_a_stream_that_breaks_off_is_no_success(alone: GatewayProcess, student: ScriptedUpstream) -> None:
     cut = chunk({"content": "never whole"})[:40]
     student.script = lambda request: [STREAM_HEAD, chunked(chunk({"content": "Hel"})), 0.05, chunked(cut)[:30], CLOSE]
-    stream = client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
+    stream = client(alone).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
     seen = []
     with pytest.raises(openai.APIError, match="broke off"):
         seen.extend(one.choices[0].delta.content for one in stream)
     assert seen == ["Hel"]
-    assert to_student.metric("understudy_requests_total", outcome="truncated") == 1
-    assert to_student.metric("understudy_tokens_total", kind="output", source="estimated") == 1
+    assert alone.metric("understudy_requests_total", outcome="truncated") == 1
+    assert alone.metric("understudy_tokens_total", kind="output", source="estimated") == 1
 
 
-def test_a_stream_without_finish_or_done_is_no_success(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+def test_a_stream_without_finish_or_done_is_no_success(alone: GatewayProcess, student: ScriptedUpstream) -> None:
     student.script = lambda request: [STREAM_HEAD, chunked(chunk({"content": "Hel"})), STREAM_END]
-    stream = client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
+    stream = client(alone).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
     with pytest.raises(openai.APIError, match="without a finish reason"):
         list(stream)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_malformed_response(to_student: GatewayProcess, student: ScriptedUpstream, stream: bool) -> None:
+def test_a_malformed_response(alone: GatewayProcess, student: ScriptedUpstream, stream: bool) -> None:
     student.script = lambda request: [b"SMTP ready\r\n\r\n"]
     with pytest.raises(openai.InternalServerError) as caught:
-        client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=stream)
+        client(alone).chat.completions.create(model="support-chat", messages=MESSAGES, stream=stream)
     assert caught.value.code == "upstream_invalid_response"
 
 
-def test_a_redirect_is_not_followed(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+def test_a_redirect_is_not_followed(alone: GatewayProcess, student: ScriptedUpstream) -> None:
     student.script = lambda request: [response({}, "307 Temporary Redirect", "location: http://elsewhere/\r\n")]
     with pytest.raises(openai.InternalServerError) as caught:
-        client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES)
+        client(alone).chat.completions.create(model="support-chat", messages=MESSAGES)
     assert caught.value.code == "upstream_invalid_response"
 
 
 def test_an_answer_of_another_encoding_of_json_is_relayed_byte_for_byte(
     to_student: GatewayProcess, student: ScriptedUpstream
 ) -> None:
-    body = b'{ "choices" : [ ],\n "number": 1.50, "text":"\\u00e9 \xc3\xa9" }'
+    body = b'{ "choices" : [ {} ],\n "number": 1.50, "text":"\\u00e9 \xc3\xa9" }'
     student.script = lambda request: [response(body)]
     raw = client(to_student).chat.completions.with_raw_response.create(model="support-chat", messages=MESSAGES)
     assert raw.content == body
@@ -407,34 +407,32 @@ def test_sessions_stick_and_the_share_holds(
     assert {side(f"u{number}", "one-session") for number in range(10)} == {side("x", "one-session")}
 
 
-def test_of_several_choices_one_that_is_cut_is_a_cut_answer(
-    to_student: GatewayProcess, student: ScriptedUpstream
-) -> None:
+def test_of_several_choices_one_that_is_cut_is_a_cut_answer(alone: GatewayProcess, student: ScriptedUpstream) -> None:
     def choice(index: int, text: str, finish: str | None = None) -> bytes:
         return chunked(event({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]}))
 
     student.script = lambda request: [STREAM_HEAD, choice(0, "a", "stop"), choice(1, "b"), 0.05, CLOSE]
-    stream = client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True, n=2)
+    stream = client(alone).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True, n=2)
     with pytest.raises(openai.APIError, match="broke off"):
         list(stream)
 
 
-def test_an_error_in_a_stream_is_told_once(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+def test_an_error_in_a_stream_is_told_once(alone: GatewayProcess, student: ScriptedUpstream) -> None:
     error = chunked(event({"error": {"message": "out of memory", "code": 500}}))
-    student.script = lambda request: [STREAM_HEAD, chunked(chunk({"content": "Hel"})), error, 0.05, CLOSE]
-    stream = client(to_student).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
+    student.script = lambda request: [STREAM_HEAD, chunked(chunk({"content": "Hel"})), 0.05, error, CLOSE]
+    stream = client(alone).chat.completions.create(model="support-chat", messages=MESSAGES, stream=True)
     with pytest.raises(openai.APIError, match="out of memory"):
         list(stream)
-    assert to_student.metric("understudy_requests_total", outcome="upstream_error") == 1
-    assert to_student.metric("understudy_tokens_total", kind="output", source="estimated") == 2
+    assert alone.metric("understudy_requests_total", outcome="upstream_error") == 1
+    assert alone.metric("understudy_tokens_total", kind="output", source="estimated") == 1
 
 
-def test_a_failed_response_is_no_success(to_student: GatewayProcess, student: ScriptedUpstream) -> None:
+def test_a_failed_response_is_no_success(alone: GatewayProcess, student: ScriptedUpstream) -> None:
     failed = {"type": "response.failed", "response": {"status": "failed", "error": {"code": "x", "message": "y"}}}
     delta = {"type": "response.output_text.delta", "delta": "Hi"}
-    student.script = lambda request: [STREAM_HEAD, chunked(event(delta)), chunked(event(failed)), STREAM_END]
-    list(client(to_student).responses.create(model="support-chat", input="x", stream=True))
-    assert to_student.metric("understudy_requests_total", outcome="upstream_error") == 1
+    student.script = lambda request: [STREAM_HEAD, chunked(event(delta)), 0.05, chunked(event(failed)), STREAM_END]
+    list(client(alone).responses.create(model="support-chat", input="x", stream=True))
+    assert alone.metric("understudy_requests_total", outcome="upstream_error") == 1
 
 
 def test_a_stream_whose_last_event_lacks_its_empty_line(to_student: GatewayProcess, student: ScriptedUpstream) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.conftest import StartGateway
-from tests.support.configs import two_upstreams
+from tests.support.configs import NO_FALLBACK, two_upstreams
 from tests.support.processes import GatewayProcess
 from tests.support.raw import RawClient, post
 from tests.support.upstream import (
@@ -112,7 +112,8 @@ def test_the_clock_starts_at_the_last_byte_in(to_student: GatewayProcess) -> Non
 
 def test_deadlines(gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream) -> None:
     deadlines = {"connect_s": 1, "ttft_s": 0.3, "stall_s": 0.3, "total_s": 1.2}
-    gateway = gateway_process(two_upstreams(student, teacher, student_percent=100, deadlines=deadlines))
+    route = {"student_percent": 100, "deadlines": deadlines, "fallback": NO_FALLBACK}
+    gateway = gateway_process(two_upstreams(student, teacher, **route))
     token, end = chunked(chunk({"content": "a"})), chunked(chunk({}, "stop") + DONE) + STREAM_END
 
     def keep_alives(request: Received) -> Iterable[Step]:

@@ -7,6 +7,8 @@ from tests.support.upstream import ScriptedUpstream
 STUDENT_PRICE = {"input": 0.10, "output": 0.40}
 TEACHER_PRICE = {"input": 2.50, "output": 10.00}
 
+NO_FALLBACK = {"order": [], "retries": 0}
+
 
 def two_upstreams(student: ScriptedUpstream, teacher: ScriptedUpstream, **route: Any) -> dict[str, Any]:
     """One route `support-chat` over a student and a teacher; `route` changes the route."""

@@ -2,7 +2,7 @@
 
 Each request is answered by what the test's `script` yields for it: `bytes` are written as they are, a number is slept
 (seconds), `CLOSE` ends the connection in order, `RESET` with a TCP reset. What was received and when each connection
-ended is recorded.
+ended is recorded. The gateway's health checks, which are the only GETs, are answered apart from all that.
 """
 
 import asyncio
@@ -42,10 +42,16 @@ Script = Callable[[Received], Iterable[Step]]
 
 @dataclass
 class ScriptedUpstream:
-    """`with ScriptedUpstream(script) as upstream`: listens on `port`; `script` may be replaced at any time."""
+    """`with ScriptedUpstream(script) as upstream`: listens on `port`; `script` may be replaced at any time.
+
+    Health checks are in `checks`, and answered by `health`, or like a server that has models and is well. The counts of
+    connections are of those that carried anything else.
+    """
 
     script: Script
+    health: Script | None = None
     requests: list[Received] = field(default_factory=list)
+    checks: list[Received] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
     port: int = 0
@@ -83,15 +89,21 @@ class ScriptedUpstream:
         self._thread.join(5)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open_connections += 1
-        number = self.connections
+        number = 0  # from the first request on that is no health check
         mine: list[Received] = []
         try:
             while True:
-                request = await _read_request(reader, number)
+                request = await _read_request(reader)
                 mine.append(request)
-                self.requests.append(request)
+                if request.method == "GET":
+                    self.checks.append(request)
+                else:
+                    if not number:
+                        self.connections += 1
+                        self.open_connections += 1
+                        number = self.connections
+                    request.connection = number
+                    self.requests.append(request)
                 answering = asyncio.ensure_future(self._answer(request, writer))
                 watching = asyncio.ensure_future(_closed(reader))
                 await asyncio.wait([answering, watching], return_when=asyncio.FIRST_COMPLETED)
@@ -104,14 +116,15 @@ class ScriptedUpstream:
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
-            self.open_connections -= 1
+            self.open_connections -= bool(number)
             for request in mine:
                 request.closed_at = monotonic()
             writer.close()
 
     async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> bool:
         """Play the script. False if it ended the connection."""
-        for step in self.script(request):
+        script = self.script if request.method != "GET" else self.health or well
+        for step in script(request):
             if step is CLOSE:
                 return False
             if step is RESET:
@@ -135,12 +148,12 @@ async def _closed(reader: asyncio.StreamReader) -> None:
         await asyncio.sleep(3600)
 
 
-async def _read_request(reader: asyncio.StreamReader, connection: int) -> Received:
+async def _read_request(reader: asyncio.StreamReader) -> Received:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, target, _ = head[0].split(" ", 2)
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Received(method, target, headers, body, connection, monotonic())
+    return Received(method, target, headers, body, 0, monotonic())
 
 
 # Answers as OpenAI-style servers give them.
@@ -153,6 +166,11 @@ def response(body: bytes | dict[str, Any], status: str = "200 OK", extra: str = 
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n{extra}\r\n"
     return head.encode() + data
+
+
+def well(request: Received) -> Iterable[Step]:
+    """The answer to a health check that is a `GET /v1/models`, as of a server that is nobody we know."""
+    yield response({"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "somebody"}]})
 
 
 def completion(text: str = "Hello there", model: str = "scripted", **message: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tests.support.raw import post
 from tests.support.upstream import ScriptedUpstream
 
 
-@pytest.mark.parametrize("end", ["answered", "abandoned", "refused"])
+@pytest.mark.parametrize("end", ["answered", "abandoned", "refused", "no HTTP"])
 async def test_a_closed_connection_leaves_nothing_for_the_garbage_collector(
     upstream: ScriptedUpstream, tmp_path: Path, end: str
 ) -> None:
@@ -37,7 +37,7 @@ async def test_a_closed_connection_leaves_nothing_for_the_garbage_collector(
     try:
         for _ in range(3):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(post(body))
+            writer.write(post(body, extra="host: twice\r\n" if end == "no HTTP" else ""))
             if end == "abandoned":
                 await asyncio.sleep(0.05)
             else:

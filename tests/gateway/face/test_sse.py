@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.face import sse
-from gateway.face.openai import CHAT, COMPLETIONS, RESPONSES
-from gateway.face.sse import EventTooLong, StreamWatch, read_usage
+from gateway.face.openai import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
+from gateway.face.sse import StreamFault, StreamWatch, read_answer
 from router_policies.prices import Usage
 from tests.support.upstream import DONE, chunk, event, stream_events, usage_event
 
@@ -88,7 +88,7 @@ def test_text_that_looks_like_a_marker_is_only_text() -> None:
         one = chunk({"content": text})
         assert watch.feed(one) == one
     assert (watch.usage, watch.finished, watch.done, watch.error, watch.malformed) == (None, False, False, None, 0)
-    assert watch.events == 6
+    assert watch.tokens == 6
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
@@ -122,16 +122,39 @@ def test_null_usage_on_every_chunk_is_no_usage() -> None:
 
 def test_an_error_in_the_stream_is_seen() -> None:
     watch = StreamWatch(CHAT, strip_usage=True)
-    watch.feed(event({"error": {"message": "out of memory", "code": 500}}))
+    error = event({"error": {"message": "out of memory", "code": 500}})
+    assert watch.feed(chunk({"content": "a"}) + error + DONE) == chunk({"content": "a"})
+    assert (watch.error_event, watch.done) == (error, False)
     assert watch.error == {"message": "out of memory", "code": 500}
 
 
-def test_malformed_events_are_counted_and_let_through() -> None:
+@pytest.mark.parametrize(
+    "bad", [b"data: {not json\n\n", b"data: []\n\n", b'data: {"choices":[{"del\n\n', b"data: \xff\n\n"]
+)
+def test_a_malformed_event_is_counted_and_left_out_and_a_second_one_is_a_fault(bad: bytes) -> None:
+    for begun in (b"", chunk({"content": "b"})):
+        watch = StreamWatch(CHAT, strip_usage=True)
+        watch.feed(begun)
+        assert watch.feed(bad + chunk({"content": "a"})) == chunk({"content": "a"})
+        assert watch.malformed == 1
+        assert watch.first_token
+        with pytest.raises(StreamFault):
+            watch.feed(bad)
+
+
+def test_comments_are_relayed_and_are_no_events() -> None:
     watch = StreamWatch(CHAT, strip_usage=True)
-    bad = b"data: {not json\n\n"
-    assert watch.feed(bad + chunk({"content": "a"})) == bad + chunk({"content": "a"})
-    assert watch.malformed == 1
-    assert watch.first_token
+    assert watch.feed(COMMENT + chunk({"content": "a"}) + COMMENT) == COMMENT + chunk({"content": "a"}) + COMMENT
+    assert watch.events == 1
+
+
+def test_all_choices_asked_for_must_finish() -> None:
+    watch = StreamWatch(CHAT, strip_usage=True, choices=2)
+    finish = [event({"choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]}) for index in (0, 1)]
+    watch.feed(chunk({"content": "a"}) + finish[0] + finish[0])
+    assert not watch.finished
+    watch.feed(finish[1])
+    assert watch.finished
 
 
 def test_responses_streams() -> None:
@@ -155,7 +178,7 @@ def test_responses_streams() -> None:
 def test_an_event_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     watch = StreamWatch(CHAT, strip_usage=True)
-    with pytest.raises(EventTooLong):
+    with pytest.raises(StreamFault):
         for _ in range(20):
             watch.feed(b"data: " + b"x" * 100)
 
@@ -185,14 +208,16 @@ def test_an_odd_usage_does_not_spoil_the_rest_of_an_event(odd: object) -> None:
 def test_line_ends_may_be_mixed() -> None:
     watch = StreamWatch(CHAT, strip_usage=True)
     data = b"data: [DONE]\n\r\n"
+    watch.feed(chunk({}, "stop"))
     assert watch.feed(data[:-1]) + watch.feed(data[-1:]) == data
     assert watch.done
 
 
 def test_a_last_event_without_its_empty_line_counts() -> None:
     watch = StreamWatch(CHAT, strip_usage=True)
+    watch.feed(chunk({}, "stop"))
     assert watch.feed(b"data: [DONE]\n") == b""
-    assert watch.flush() == b"data: [DONE]\n"
+    assert watch.flush() == b"data: [DONE]\n\n"
     assert watch.done
     assert watch.flush() == b""
 
@@ -223,6 +248,7 @@ def test_large_events_in_small_pieces_take_time_in_proportion(newline: bytes) ->
 
 def test_done_is_seen_alone() -> None:
     watch = StreamWatch(CHAT, strip_usage=True)
+    watch.feed(chunk({}, "stop"))
     assert watch.feed(DONE) == DONE
     assert watch.done
 
@@ -235,9 +261,34 @@ def test_done_is_seen_alone() -> None:
         (b'{"usage":{"input_tokens":3,"output_tokens":4,"input_tokens_details":{"cached_tokens":2}}}', Usage(3, 4, 2)),
         (b'{"usage":null}', None),
         (b"{}", None),
-        (b"not json", None),
         (b'{"usage":{"prompt_tokens":"many"}}', None),
     ],
 )
 def test_usage_of_whole_answers(body: bytes, usage: Usage | None) -> None:
-    assert read_usage(body) == usage
+    assert read_answer(body, EMBEDDINGS) == (usage, None)
+
+
+def test_an_error_in_place_of_a_whole_answer_is_seen() -> None:
+    for endpoint in (CHAT, RESPONSES):
+        with_choices = b'{"choices":[{}],"error":{"message":"no"}}'
+        assert read_answer(b'{"error":{"message":"no"}}', CHAT) == (None, {"message": "no"})
+        assert read_answer(with_choices, endpoint) == (None, None)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"choices":[]}', b'{"choices": [ ]}', b'{"choices":null}'])
+def test_an_answer_without_choices_is_none(body: bytes) -> None:
+    with pytest.raises(ValueError, match="expected choices"):
+        read_answer(body, CHAT)
+    assert read_answer(body, RESPONSES) == (None, None)
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"<html>", b'"text"', b"\xff", b"[" * 100_000])
+def test_what_is_no_json_object_is_no_answer(body: bytes) -> None:
+    with pytest.raises(ValueError, match="expected a JSON object"):
+        read_answer(body, RESPONSES)
+
+
+def test_an_end_mark_before_the_end_is_left_out() -> None:
+    watch = StreamWatch(CHAT, strip_usage=True)
+    assert watch.feed(chunk({"content": "a"}) + DONE) == chunk({"content": "a"})
+    assert (watch.done, watch.finished) == (True, False)
