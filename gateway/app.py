@@ -99,6 +99,7 @@ def create_app(config: Config) -> ASGIApp:
             raise ApiError(UNKNOWN_MODEL, f"The model {name} does not exist. GET /v1/models lists those that do.")
         return _model(model)
 
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
@@ -123,6 +124,45 @@ class _WithRequestId:
             await send(message)
 
         await self._app(scope, receive, send_named)
+
+
+_MODEL_INPUT: dict[bytes, dict[str, Any]] = {  # what each endpoint takes besides `model`; the rest is passed through
+    b"/v1/chat/completions": {"messages": {"type": "array", "items": {"type": "object"}}},
+    b"/v1/completions": {"prompt": {}},
+    b"/v1/responses": {"input": {}},
+    b"/v1/embeddings": {"input": {}},
+}
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's description, with the model endpoints, which are served below it."""
+    schema = FastAPI.openapi(app)
+    for path, own in _MODEL_INPUT.items():
+        schema["paths"].setdefault(path.decode(), {"post": _described(path.decode(), own)})
+    return schema
+
+
+def _described(path: str, own: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": "object",
+        "required": ["model", *own],
+        "properties": {"model": {"type": "string", "description": "The name of a route."}, **own},
+    }
+    answers: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if path != "/v1/embeddings":
+        body["properties"]["stream"] = {"type": ["boolean", "null"]}
+        answers["text/event-stream"] = {"schema": {"type": "string"}}
+    error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "object"}}}
+    return {
+        "tags": ["models"],
+        "summary": f"As OpenAI's {path}; unknown fields are passed through",
+        "operationId": path.strip("/").replace("/", "_"),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {"description": "The model's answer", "content": answers},
+            "default": {"description": "An error", "content": {"application/json": {"schema": error}}},
+        },
+    }
 
 
 def _model(name: str) -> dict[str, Any]:

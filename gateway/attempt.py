@@ -18,7 +18,7 @@ from gateway.face.errors import (
     UPSTREAM_UNREACHABLE,
     ErrorKind,
 )
-from gateway.face.sse import StreamFault, StreamWatch, read_answer, rewritten
+from gateway.face.sse import StreamWatch, read_answer, rewritten
 from gateway.upstream.faults import FaultKind, UpstreamFault
 from gateway.upstream.http1 import Headers
 from gateway.upstream.pool import Leg
@@ -151,11 +151,7 @@ class Attempt:
             self._keep(data)
             return
         seen = watch.events
-        try:
-            events = watch.feed(data)
-        except StreamFault as fault:
-            self._give_up(FaultKind.INVALID, str(fault))
-            return
+        events = watch.feed(data)
         if watch.events != seen:
             self._last_event_at = monotonic()
         self._take(watch, events)
@@ -167,11 +163,7 @@ class Attempt:
         if watch is None:
             self._whole(b"".join(self._held))
             return
-        try:
-            last = watch.flush()
-        except StreamFault:
-            last = b""
-        self._take(watch, last)
+        self._take(watch, watch.flush())
         if self.over:
             return
         if watch.finished:
@@ -271,7 +263,8 @@ class Attempt:
         if self._seam is not None and events:
             pieces: list[bytes] = []
             try:
-                pieces += rewritten(events, self._joined)
+                for piece in rewritten(events, self._joined):
+                    pieces.append(piece)  # what came before a mismatch is relayed
             except Mismatch as found:
                 mismatch = found
             events = b"".join(pieces)
@@ -282,6 +275,8 @@ class Attempt:
             self._keep(events)
             if self.over:
                 return
+            if self.relayed:  # it is noted as said: it must go out, whatever comes behind it
+                self._good(complete=False)
         if mismatch is not None:
             self._give_up_on(mismatch)
             return
@@ -292,6 +287,9 @@ class Attempt:
             watch.news = False
             if watch.error is not None:
                 self._told(watch.error)
+                return
+            if watch.broken:
+                self._give_up(FaultKind.INVALID, watch.broken)
                 return
             if watch.done and not watch.finished:
                 self._give_up(FaultKind.TRUNCATED, "its stream ended without a finish reason")
@@ -305,9 +303,11 @@ class Attempt:
             self._finish()
 
     def _good(self, complete: bool) -> None:
-        if complete and self._hold and (finding := self._relay.checked(self, self._as_whole())):
-            self._failed_check(finding)
-            return
+        if complete and self._hold and self.said is not None and not self.said.lost:
+            finding = self._relay.checked(self, self.said.as_answer())
+            if finding is not None:
+                self._failed_check(finding)
+                return
         self._relay.good(self)
 
     def _joined(self, chunk: dict[str, object]) -> dict[str, object] | None:
@@ -317,9 +317,6 @@ class Attempt:
             self._relay.said.add(joined)
             self.relayed += 1
         return joined
-
-    def _as_whole(self) -> bytes:
-        return self.said.as_answer() if self.said is not None else b""
 
     def _keep(self, data: bytes) -> None:
         self._held.append(data)

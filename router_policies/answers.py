@@ -250,13 +250,14 @@ def _responses_replies(body: bytes) -> Iterator[Reply]:
     for at, item in enumerate(answer.output):
         if item.type in ("function_call", "custom_tool_call"):
             calls.append(Call(f"output.{at}", item.name, item.arguments))
-        elif item.type == "message":  # the last one answers, those before it may tell what is being done
+        elif item.type == "message":  # the last one answers; those before it, or before a call, tell what is being done
             parts = _decode_parts(item.content) or []
             if any(part.type == "refusal" for part in parts):
                 return
             path, text = f"output.{at}.content", _text(parts)
-        else:
-            busy = busy or item.type.endswith("_call")
+        elif item.type.endswith("_call"):
+            busy = True
+            path, text = "output", None
     yield Reply(path, text, tuple(calls), busy)
 
 

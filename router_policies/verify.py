@@ -46,13 +46,29 @@ class Finding:
     detail: str
 
 
-_ASKING = re.compile(rb'"(?:response_format|tools|format|structured_outputs|guided_json)"')
-_ESCAPED_LETTER = re.compile(rb"\\u00[567]")  # of a key that is written so as to hide it
+class _Asking(msgspec.Struct, gc=False):
+    """The keys that ask for something: of chat completions, and of the Responses API."""
+
+    tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    response_format: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    text: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    structured_outputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    guided_json: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_decode_asking = msgspec.json.Decoder(_Asking).decode
+_ASKS_NOTHING = _Asking()
 
 
 def asks_for_format(body: bytes) -> bool:
-    """Whether an answer to this request may need checking: False only if it does not."""
-    return _ASKING.search(body) is not None or (b"\\" in body and _ESCAPED_LETTER.search(body) is not None)
+    """Whether an answer to this request may need checking: False only if it does not.
+
+    Decoded, for that is faster than looking for the keys, and finds those that are written with escapes.
+    """
+    try:
+        return _decode_asking(body) != _ASKS_NOTHING
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def verify(path: str, request: bytes, answer: bytes, what: Verify) -> Finding | None:
@@ -77,7 +93,8 @@ def verify(path: str, request: bytes, answer: bytes, what: Verify) -> Finding | 
     for reply in replies:
         if what.tools and asked.tools and (finding := _check_calls(reply, asked, budget)):
             return finding
-        if asked.json and not reply.calls and not reply.busy and (finding := _check_text(reply, asked, what, budget)):
+        called = reply.calls or (reply.busy and reply.text is None)
+        if asked.json and not called and (finding := _check_text(reply, asked, what, budget)):
             return finding
     return None
 

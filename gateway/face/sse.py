@@ -128,10 +128,6 @@ def _counted(report: _UsageReport | None) -> Usage | None:
     return Usage(*counts) if all(0 <= count <= _MOST_TOKENS for count in counts) else None
 
 
-class StreamFault(Exception):
-    """A stream that is not to be trusted: an event without end, or more than `MAX_MALFORMED` that are no JSON."""
-
-
 class StreamWatch:
     """What a stream has shown so far.
 
@@ -139,7 +135,9 @@ class StreamWatch:
     every choice has its finish reason, or a final event has come. `done`: the stream's own end mark has, after which
     nothing follows. `closing_usage`: the report that follows the last choice has. `error`: an error that the upstream
     sent inside the stream, `error_event` as it came. `events`: how many there were, comments not counted. `malformed`:
-    how many were no JSON. `news`: something other than another piece of text came since it was last set to False.
+    how many were no JSON. `broken`: why the stream is not to be trusted, "" if it is: an event without end, or more
+    than `MAX_MALFORMED` that are no JSON; nothing after that is relayed. `news`: something other than another piece of
+    text came since it was last set to False.
     """
 
     __slots__ = (
@@ -150,6 +148,7 @@ class StreamWatch:
         "_tail",
         "_tail_bytes",
         "_transcript",
+        "broken",
         "closing_usage",
         "done",
         "error",
@@ -183,13 +182,13 @@ class StreamWatch:
         self.error_event = b""
         self.events = 0
         self.malformed = 0
+        self.broken = ""
         self.news = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
         """The next bytes of the stream in, what may be relayed of them out: whole events, less those that are no JSON,
-        an error and what follows it, an end mark before the end, and a usage chunk that the client did not ask for.
-        Raises `StreamFault`."""
+        an error and what follows it, an end mark before the end, and a usage chunk that the client did not ask for."""
         if self._tail:
             edge = self._tail[-1][-_EDGE:]
             end = _whole_events(edge + data)
@@ -236,11 +235,17 @@ class StreamWatch:
             self._tail.append(piece)
         self._tail_bytes += len(piece)
         if self._tail_bytes > MAX_EVENT_BYTES:
-            raise StreamFault(f"an event of over {MAX_EVENT_BYTES} bytes")
+            self._break(f"an event of over {MAX_EVENT_BYTES} bytes")
+
+    def _break(self, why: str) -> None:
+        self.broken = why
+        self.news = True
+        self._tail.clear()
+        self._tail_bytes = 0
 
     def _read_event(self, event: bytes) -> bool:
         """Note what the event says. True if it is to be left out."""
-        if self.error is not None:
+        if self.error is not None or self.broken:
             return True
         if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2:
             data = event[6:-2]
@@ -258,7 +263,7 @@ class StreamWatch:
         except _NOT_JSON:
             self.malformed += 1
             if self.malformed > MAX_MALFORMED:
-                raise StreamFault("several of its events are no JSON") from None
+                self._break("several of its events are no JSON")
             return True
         if self.error is not None:
             self.error_event = event

@@ -114,8 +114,8 @@ class _Series:
         counted = (route, upstream, role, reason, outcome.value)
         self._counters = [metrics.requests.labels(*counted)]
         for source in ("reported", "estimated"):
-            for kind in ("input", "cached_input", "output"):
-                self._counters.append(metrics.tokens.labels(*counted, kind, source))
+            for tokens in ("input", "cached_input", "output"):
+                self._counters.append(metrics.tokens.labels(*counted, tokens, source))
             self._counters.append(metrics.cost.labels(*counted, source))
         self._counters.append(metrics.legs.labels(route, upstream, role, kind, outcome.value))
         self.pending = [0] * len(self._counters)

@@ -212,6 +212,8 @@ RESPONSES_CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, str 
         "completed",
         None,
     ),
+    "after the upstream's call": (R_SCHEMA, [SEARCH, message(text("{}"))], "completed", "schema"),
+    "before a call": (R_SCHEMA, [message(text("Let me see.")), SEARCH], "completed", None),
     "a call": (R_TOOLS, [THOUGHT, R_CALL], "completed", None),
     "a call instead of JSON": ({**R_SCHEMA, **R_TOOLS}, [message(text("Let me see.")), R_CALL], "completed", None),
     "unknown tool": (R_TOOLS, [{**R_CALL, "name": "delete"}], "completed", "tools"),
@@ -401,6 +403,7 @@ def test_a_cut_text_is_no_json(order: dict[str, Any], data: st.DataObject) -> No
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode), st.binary(max_size=300))
 def test_any_bytes_are_borne(request: bytes, answer: bytes) -> None:
+    asks_for_format(request)
     verify(CHAT, request, answer, Verify())
     verify(RESPONSES, request, answer, Verify())
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.face import sse
 from gateway.face.openai import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
-from gateway.face.sse import StreamFault, StreamWatch, read_answer
+from gateway.face.sse import StreamWatch, read_answer
 from router_policies.prices import Usage
 from tests.support.upstream import DONE, chunk, event, stream_events, usage_event
 
@@ -138,8 +138,9 @@ def test_a_malformed_event_is_counted_and_left_out_and_a_second_one_is_a_fault(b
         assert watch.feed(bad + chunk({"content": "a"})) == chunk({"content": "a"})
         assert watch.malformed == 1
         assert watch.first_token
-        with pytest.raises(StreamFault):
-            watch.feed(bad)
+        assert not watch.broken
+        assert watch.feed(chunk({"content": "c"}) + bad + chunk({"content": "d"})) == chunk({"content": "c"})
+        assert watch.broken
 
 
 def test_comments_are_relayed_and_are_no_events() -> None:
@@ -178,9 +179,9 @@ def test_responses_streams() -> None:
 def test_an_event_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     watch = StreamWatch(CHAT, strip_usage=True)
-    with pytest.raises(StreamFault):
-        for _ in range(20):
-            watch.feed(b"data: " + b"x" * 100)
+    for _ in range(20):
+        assert watch.feed(b"data: " + b"x" * 100) == b""
+    assert "over 1000 bytes" in watch.broken
 
 
 def test_a_flat_error_event_of_responses_keeps_its_words() -> None:
