@@ -2,8 +2,8 @@
 
 Bytes are relayed in the pieces they came in, cut only so that no event is relayed in part: half an event is of no use
 to a client, and a stream that breaks inside one can then still end with a clean error. Every event is decoded, into as
-little as is needed: that costs 0.4 us, less than searching its text for what may be of interest (1.2 us), and nothing
-that is no JSON gets through.
+little as is needed: that costs half as much as searching its text for what may be of interest did
+(docs/decisions/0002), and nothing that is no JSON gets through.
 """
 
 import re
