@@ -22,6 +22,7 @@ from tests.support.upstream import (
     Received,
     ScriptedUpstream,
     Step,
+    chunk,
     chunked,
     stream_events,
 )
@@ -161,7 +162,7 @@ def test_the_grace_period_is_never_shorter_than_what_was_asked_for(
     student.script = lambda request: [
         STREAM_HEAD + chunked(stream_events(["x"], usage=False)[1]),
         1.3,
-        chunked(b"data: [DONE]\n\n") + STREAM_END,
+        chunked(chunk({}, "stop") + b"data: [DONE]\n\n") + STREAM_END,
     ]
     gateway = gateway_process({**two_upstreams(student, teacher, student_percent=100), "drain_s": 1.4})
     with RawClient(gateway.port) as raw:

@@ -19,8 +19,8 @@ def _limited(extra: str = "", code: str = "rate_limit_exceeded") -> Script:
     return _status("429 Too Many Requests", extra, "requests", code)
 
 
-def _in_a_minute() -> str:
-    return format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+def _in_an_hour() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
 
 def _fallback(reason: str, small: int = 2) -> Expect:
@@ -51,8 +51,8 @@ CASES = (
     ),
     Case(
         name="429-retry-after-a-date",
-        fault="429, `Retry-After:` a date in a minute",
-        small=_limited(f"retry-after: {_in_a_minute()}\r\n"),
+        fault="429, `Retry-After:` a date in an hour",
+        small=_limited(f"retry-after: {_in_an_hour()}\r\n"),
         expect=Expect(why="fallback:http_429"),
     ),
     Case(
