@@ -20,6 +20,7 @@ import msgspec
 from chaos_text import answers
 
 KILLED_WITHIN_S = 1.0  # a connection that ends so soon after a gateway worker was killed was that worker's
+USERS = 500
 PAUSE_S = (0.1, 0.4)  # of a client that was told of an error
 
 
@@ -74,6 +75,7 @@ class Ask:
 
     def bytes(self, route: str) -> bytes:
         body: dict[str, object] = {"model": route, "messages": [{"role": "user", "content": str(self.prompt)}]}
+        body["user"] = f"user-{self.prompt % USERS}"
         if self.stream:
             body["stream"] = True
         if self.usage:
@@ -406,7 +408,7 @@ class Load:
         self.timeline[int(monotonic() - self.began), verdict.outcome] += 1
         if verdict.wrong:
             self.wrongs[verdict.wrong] += 1
-            if len(self.examples) < 50:
+            if len(self.examples) < 15:
                 at = monotonic() - self.began
                 self.examples.append(f"{at:.1f} s, {verdict.wrong}: {verdict.detail} ({ask}; {_said_by(reply)})")
         if reply is None:

@@ -82,7 +82,7 @@ def growth(samples: Sequence[Sample]) -> float | None:
     for life in lives.values():
         warm = [one for one in life if one[0] >= max(half, life[0][0] + WARM_S)]
         pairs = itertools.combinations(warm, 2)
-        slopes += [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs if b[0] - a[0] >= 5 and a[2] == b[2]]
+        slopes += [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs if b[0] - a[0] >= 3 and a[2] == b[2]]
     return statistics.median(slopes) * 60 if len(slopes) >= 100 else None
 
 

@@ -406,7 +406,7 @@ class Relay:
         if request.reservation is not None:
             legs = [usage, *(leg.usage for leg in lost)]
             request.reservation.settle(sum(used.input + used.output for used in legs))
-        first = self._first_token_at
+        first = self._first_token_at if request.view.stream or self._first_token_at is None else now
         if first is not None and request.view.stream:
             gateway.first_token_took(request.decision.route.fallback, attempt.upstream.name, first - attempt.ask.since)
         gateway.metrics.record(

@@ -7,12 +7,15 @@ import signal
 import socket
 import tempfile
 from functools import partial
+from time import monotonic
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from gateway import __version__, config
 from gateway.app import create_app
@@ -22,6 +25,7 @@ from gateway.stores.protocols import StoreError
 from gateway.stores.sqlite import SqliteStore
 from gateway.telemetry.metrics import MULTIPROC_DIR
 
+_HUNG_S = 60.0  # a worker that gives no sign of life for so long is replaced
 _ENDED_UNASKED = 3
 _BACKLOG = 2048
 _LOGGING: dict[str, Any] = {  # of this process and, by way of uvicorn, of every worker
@@ -102,10 +106,57 @@ def _try_store(settings: config.Config) -> None:
         store.close()
 
 
+class _Worker(Process):
+    """A worker that is asked whether it is alive without being waited for.
+
+    uvicorn's waits for each answer. A worker that takes longer to start, as on a busy machine, is then killed and
+    started again and again; and while one that was killed just after it was asked is waited for, no other is looked
+    after and no signal is handled.
+    """
+
+    _asked_at: float | None = None
+
+    def is_alive(self, timeout: float = _HUNG_S) -> bool:
+        if not self.process.is_alive():
+            return False
+        now = monotonic()
+        try:
+            if self._asked_at is None:
+                self.parent_conn.send(b"ping")
+                self._asked_at = now
+            elif self.parent_conn.poll(0):
+                self.parent_conn.recv()
+                self._asked_at = None
+        except (OSError, EOFError):
+            return False
+        return self._asked_at is None or now - self._asked_at < timeout
+
+
 class _Workers(Multiprocess):
     """uvicorn's supervisor of worker processes: it starts them, and starts another where one dies."""
 
     asked_to_end = False
+
+    def init_processes(self) -> None:
+        self.processes = [self._started() for _ in range(self.processes_num)]
+
+    def keep_subprocess_alive(self) -> None:
+        for index, worker in enumerate(self.processes):
+            if self.should_exit.is_set() or worker.is_alive(timeout=_HUNG_S):
+                continue
+            worker.kill()
+            worker.join()
+            if worker.exitcode == STARTUP_FAILURE:
+                _log.error("worker %s could not start, so no other could: the gateway ends", worker.pid)
+                self.should_exit.set()
+                return
+            _log.warning("worker %s died and is replaced", worker.pid)
+            self.processes[index] = self._started()
+
+    def _started(self) -> Process:
+        worker = _Worker(self.config, self.sockets)
+        worker.start()
+        return worker
 
     def handle_int(self) -> None:
         self.asked_to_end = True

@@ -219,7 +219,7 @@ class StreamWatch:
         """The stream is over: its last event, if that is whole but for the empty line that should have ended it."""
         last = b"".join(self._tail)
         self._tail.clear()
-        if not last:
+        if not last or (b"data:" not in last and not last.startswith(b":")):
             return b""
         malformed, self.malformed = self.malformed, 0  # cut short, as its stream is, it is no fault of its own
         left_out = self._read_event(last)

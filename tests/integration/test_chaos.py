@@ -25,8 +25,8 @@ PROMISES = (
 
 
 def test_nothing_wrong_is_shown_while_everything_fails(tmp_path: Path) -> None:
-    kills = ("--kill-worker-s", "4", "--kill-model-s", "2")
-    code, found = _chaos(tmp_path, "--duration", "8", "--streams", "50", "--faults", "0.3", *kills)
+    kills = ("--kill-worker-s", "3", "--kill-model-s", "1.5")
+    code, found = _chaos(tmp_path, "--duration", "5", "--streams", "60", "--faults", "0.3", *kills)
     results = {check["name"]: check["result"] for check in found["checks"]}
     assert code == 0, found
     assert {name: results[name] for name in PROMISES} == dict.fromkeys(PROMISES, "met")
