@@ -370,22 +370,25 @@ class Attempt:
             outcome = Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR
             self._fail(failures.of_answer(status, body, retry_after_s), outcome)
             return
-        if status == 200:
-            try:
-                self.usage, error = read_answer(body, self._relay.request.endpoint)
-                if self._relay.request.view.stream and not error:
-                    raise ValueError("a stream was asked for, and this is none")
-            except ValueError as problem:
-                self.answer = None
-                self.fault(UpstreamFault(FaultKind.INVALID, str(problem)))
-                return
-            if error:
-                self.answer = (failures.in_stream_status(error), self.headers, body)
-                self._fail(failures.of_event(error), Outcome.UPSTREAM_ERROR)
-                return
-            if finding := self._relay.checked(self, body):
-                self._failed_check(finding)
-                return
+        if status != 200:
+            self.answer = None
+            self.fault(UpstreamFault(FaultKind.INVALID, f"the status {status}, which no answer of a model has"))
+            return
+        try:
+            self.usage, error = read_answer(body, self._relay.request.endpoint)
+            if self._relay.request.view.stream and not error:
+                raise ValueError("a stream was asked for, and this is none")
+        except ValueError as problem:
+            self.answer = None
+            self.fault(UpstreamFault(FaultKind.INVALID, str(problem)))
+            return
+        if error:
+            self.answer = (failures.in_stream_status(error), self.headers, body)
+            self._fail(failures.of_event(error), Outcome.UPSTREAM_ERROR)
+            return
+        if finding := self._relay.checked(self, body):
+            self._failed_check(finding)
+            return
         self._held.clear()
         self.over = True
         if self.leg is not None:

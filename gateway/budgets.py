@@ -80,7 +80,10 @@ def estimated_tokens(body: bytes, *, generates: bool) -> int:
     tokens = len(body) // BYTES_PER_TOKEN
     if not generates:
         return tokens
-    wish = _decode(body)
+    try:
+        wish = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        wish = _Wish()
     most = OUTPUT_TOKENS
     for value in (wish.max_completion_tokens, wish.max_tokens, wish.max_output_tokens):
         if type(value) is int and value > 0:

@@ -273,7 +273,10 @@ class Relay:
         said = self.said
         if said is None:
             return None
-        request = msgspec.json.decode(self.request.body)
+        try:
+            request = msgspec.json.decode(self.request.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
         first = self._told.watch if self._told is not None else None
         sent = (first.tokens if first is not None else 0) + sum(attempt.relayed for attempt in self._legs)
         asked = continuation(self.request.endpoint.path, request, said, upstream.capabilities.continues, sent)

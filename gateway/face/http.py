@@ -132,7 +132,8 @@ class Face(HttpToolsProtocol):
             _log.exception("reading a request failed inside the gateway")
             self.transport.close()
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if not self._deaf:  # else it was refused in the same piece, and what follows is read by nobody
+                self.send_400_response("Invalid HTTP request received.")
 
     def _feed(self, data: bytes) -> None:
         reading, most = self._reading, self._limits.head_bytes

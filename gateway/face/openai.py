@@ -130,7 +130,10 @@ def forwarded_parts(body: bytes, view: RequestView, model: str, *, ask_usage: bo
 
 def read_needs(body: bytes) -> Needs:
     """What a request needs of whoever answers it. Reads the whole of it: for when another upstream is looked for."""
-    request = msgspec.json.decode(body)
+    try:
+        request = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Needs(len(body) // _BYTES_PER_TOKEN, b'"tools"' in body, False)
     parts: list[object] = [request.get("messages"), request.get("input")]
     vision = False
     while parts:

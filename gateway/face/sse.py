@@ -98,6 +98,8 @@ def read_answer(body: bytes, endpoint: Endpoint) -> tuple[Usage | None, object]:
     """The usage that a whole (non-streamed) answer reports, if any, and the error that it holds in place of an answer.
     Raises ValueError for what is no answer: no JSON object, or one without choices where there must be some."""
     try:
+        if not body.isascii():
+            body.decode()
         answer = _decode_answer(body)
     except _NOT_JSON as error:
         raise ValueError(f"expected a JSON object, got something else: {error}") from None
@@ -105,6 +107,8 @@ def read_answer(body: bytes, endpoint: Endpoint) -> tuple[Usage | None, object]:
     if endpoint.choices and without:
         if not answer.error:
             raise ValueError("expected choices, got none")
+        return None, answer.error
+    if answer.error and b'"output"' not in body and b'"data"' not in body:
         return None, answer.error
     return _read_usage(answer.usage), None
 
@@ -245,9 +249,14 @@ class StreamWatch:
 
     def _read_event(self, event: bytes) -> bool:
         """Note what the event says. True if it is to be left out."""
-        if self.error is not None or self.broken:
+        if self.error is not None or self.broken or self.done:
             return True
-        if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2:
+        if (
+            event.startswith(b"data: ")
+            and event.endswith(b"\n\n")
+            and event.find(b"\n") == len(event) - 2
+            and b"\r" not in event
+        ):
             data = event[6:-2]
         else:
             lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")]
@@ -259,6 +268,8 @@ class StreamWatch:
             self.done = self.news = True
             return not self.finished
         try:
+            if not data.isascii():
+                data.decode()
             left_out = self._read_responses_event(data) if self._responses else self._read_chunk(data)
         except _NOT_JSON:
             self.malformed += 1
@@ -325,7 +336,7 @@ class StreamWatch:
             if event.type == "response.failed":
                 error = msgspec.json.decode(response.get("error", _NULL))
                 self.error = error or {"message": "the response failed"}
-        elif event.type == "error":
+        elif event.type == "error" or (event.error and not event.type):
             told = {"message": event.message, "code": event.code, "param": event.param}
             self.error = event.error or {key: value for key, value in told.items() if value is not None}
             self.news = True

@@ -270,10 +270,10 @@ def test_usage_of_whole_answers(body: bytes, usage: Usage | None) -> None:
 
 
 def test_an_error_in_place_of_a_whole_answer_is_seen() -> None:
-    for endpoint in (CHAT, RESPONSES):
-        with_choices = b'{"choices":[{}],"error":{"message":"no"}}'
-        assert read_answer(b'{"error":{"message":"no"}}', CHAT) == (None, {"message": "no"})
-        assert read_answer(with_choices, endpoint) == (None, None)
+    error = b'"error":{"message":"no"}'
+    for endpoint, answer in ((CHAT, b'"choices":[{}]'), (RESPONSES, b'"output":[]'), (EMBEDDINGS, b'"data":[]')):
+        assert read_answer(b"{%b}" % error, endpoint) == (None, {"message": "no"})
+        assert read_answer(b"{%b,%b}" % (answer, error), endpoint) == (None, None)
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"choices":[]}', b'{"choices": [ ]}', b'{"choices":null}'])
