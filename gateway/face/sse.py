@@ -108,7 +108,7 @@ def read_answer(body: bytes, endpoint: Endpoint) -> tuple[Usage | None, object]:
         if not answer.error:
             raise ValueError("expected choices, got none")
         return None, answer.error
-    if answer.error and b'"output"' not in body and b'"data"' not in body:
+    if answer.error and not endpoint.choices and b'"output"' not in body and b'"data"' not in body:
         return None, answer.error
     return _read_usage(answer.usage), None
 
