@@ -35,7 +35,7 @@ from router_policies.attempts import Ask, Attempts, BreakOff, Cancel, Command, G
 from router_policies.failures import Failure, FailureKind
 from router_policies.prices import cost_nano_usd
 from router_policies.rescue import Refusal, Seam, Transcript, continuation
-from router_policies.verify import asks_for_format, verify
+from router_policies.verify import verify
 
 _JSON = b"content-type: application/json\r\n"
 _encode = msgspec.json.Encoder().encode
@@ -71,7 +71,6 @@ class Relay:
         "_first_token_at",
         "_gateway",
         "_legs",
-        "_open",
         "_sent_at",
         "_told",
         "_total_at",
@@ -91,7 +90,6 @@ class Relay:
         self.request = request
         self.strip_usage = bool(view.stream) and request.endpoint.usage_option and not view.asks_usage
         self._legs: list[Attempt] = []
-        self._open: dict[int, Attempt] = {}
         self._current: Attempt | None = None  # the leg that is served, or else the last that was asked
         self._told: Attempt | None = None  # whose failure inside the answer the client would be told of
         self._committed = False
@@ -135,14 +133,14 @@ class Relay:
 
     def client_slow(self) -> None:
         self.paused = True
-        for attempt in self._open.values():
+        for attempt in self._legs:
             if attempt.leg is not None:
                 attempt.leg.pause()
 
     def client_ready(self) -> None:
         self.paused = False
         now = monotonic()
-        for attempt in self._open.values():
+        for attempt in self._legs:
             attempt.resumed(now)
 
     # From the worker.
@@ -152,7 +150,7 @@ class Relay:
         if now >= self._total_at:
             self._out_of_time()
             return
-        for attempt in list(self._open.values()):
+        for attempt in list(self._legs):
             if now >= attempt.due_at(now):
                 attempt.missed()
         if not self._ended and now >= self.attempts.due_at:
@@ -175,7 +173,7 @@ class Relay:
         """What is wrong with a whole answer, None if nothing is or nothing was asked for."""
         request = self.request
         what = request.decision.route.fallback.verify
-        if what is None or not asks_for_format(request.body):
+        if what is None or not request.view.asks_for_format:
             return None
         finding = verify(request.endpoint.path, request.body, answer, what)
         if finding is None:
@@ -207,11 +205,9 @@ class Relay:
         if mark:
             self.client.write(DONE)
         self.client.finish()
-        del self._open[attempt.ask.leg]  # its connection may still be of use
         self._end(Outcome.OK, attempt.status, done_at)
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
-        self._open.pop(attempt.ask.leg, None)
         if attempt.serving and self._told is None:
             self._told = attempt
         self._run(self.attempts.failed(attempt.ask.leg, failure, monotonic()))
@@ -227,7 +223,7 @@ class Relay:
                 case Ask():
                     self._ask(command)
                 case Cancel(leg):
-                    self._open.pop(leg).drop(Outcome.CANCELLED)
+                    self._legs[leg].drop(Outcome.CANCELLED)
                 case GiveUp(leg):
                     self._give_up(self._legs[leg])
                 case BreakOff():
@@ -248,7 +244,6 @@ class Relay:
         self._legs.append(attempt)
         if not self._committed:
             self._current = attempt
-        self._open[ask.leg] = attempt
         if body is None:
             body = forwarded_parts(request.body, request.view, upstream.model, ask_usage=self.strip_usage)
         lines = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
@@ -290,7 +285,7 @@ class Relay:
 
     def _next_due(self, now: float) -> float:
         due = min(self._total_at, self.attempts.due_at)
-        for attempt in self._open.values():
+        for attempt in self._legs:
             due = min(due, attempt.due_at(now))
         return due
 
@@ -396,9 +391,9 @@ class Relay:
         gateway, request, attempt = self._gateway, self.request, self._current
         gateway.in_flight.discard(self)
         now = monotonic()
-        for still_open in self._open.values():
-            still_open.drop(outcome if still_open is attempt else Outcome.CANCELLED)
-        self._open.clear()
+        for leg in self._legs:
+            if not leg.over:
+                leg.drop(outcome if leg is attempt else Outcome.CANCELLED)
         assert attempt is not None
         attempt.outcome = outcome
         usage, estimated = attempt.spent()

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from router_policies.capabilities import Capabilities
 from router_policies.failures import DECISIVE, NOT_ASKED, Failure, FailureKind
 from router_policies.routes import Candidate, Fallback, MidStream
@@ -52,8 +54,7 @@ def able(upstream: Capabilities, needs: Needs) -> bool:
     return fits and (upstream.tools or not needs.tools) and (upstream.vision or not needs.vision)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """Call an upstream, as leg number `leg`. `since`: when its time to the first token began; a retry gets none anew.
     `because`: the failure that led here, None for the primary and a hedge."""
 
@@ -64,22 +65,19 @@ class Ask:
     because: FailureKind | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True, gc=False):
     """Close a leg that lost."""
 
     leg: int
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True, gc=False):
     """Answer with the failure of leg `leg`: nothing has been sent, and there is nobody left to ask."""
 
     leg: int
 
 
-@dataclass(frozen=True, slots=True)
-class BreakOff:
+class BreakOff(msgspec.Struct, frozen=True, gc=False):
     """Tell the client, inside the stream, that it will not get the rest."""
 
 
@@ -99,17 +97,18 @@ class Attempts:
     __slots__ = (
         "_asked",
         "_blamed",
+        "_candidates",
         "_capabilities",
         "_draw",
         "_fallback",
         "_hedge_at",
         "_legs",
         "_needs",
+        "_next_at",
         "_open",
         "_retries",
         "_retry",
         "_retry_at",
-        "_todo",
         "_ttft_s",
         "_unverified",
         "serving",
@@ -125,7 +124,8 @@ class Attempts:
         needs: Callable[[], Needs],
         draw: Callable[[], float],
     ) -> None:
-        self._todo = candidates
+        self._candidates = candidates
+        self._next_at = 0  # the first that has not been asked nor passed over
         self._fallback = fallback
         self._ttft_s = ttft_s
         self._capabilities = capabilities
@@ -149,15 +149,14 @@ class Attempts:
     @property
     def another(self) -> bool:
         """Whether somebody else could still be asked: then nobody is waited for to the end."""
-        return bool(self._todo)
+        return self._next_at < len(self._candidates)
 
     def start(self, now: float, hedge_after_s: float | None = None) -> tuple[Command, ...]:
         """Ask the primary; and the next one too if no answer has begun after `hedge_after_s`."""
         if hedge_after_s is not None:
             self._hedge_at = now + hedge_after_s
-        primary, *rest = self._todo
-        self._todo = tuple(rest)
-        return (self._ask(primary, Kind.PRIMARY, now, None),)
+        self._next_at = 1
+        return (self._ask(self._candidates[0], Kind.PRIMARY, now, None),)
 
     def good(self, leg: int) -> tuple[Command, ...]:
         """A leg has its first token, or its whole answer: it is the one that is served."""
@@ -250,9 +249,9 @@ class Attempts:
 
     def _next(self, because: FailureKind | None) -> Candidate | None:
         """The next candidate that can serve this request. Those passed over are not looked at again."""
-        while self._todo:
-            candidate, *rest = self._todo
-            self._todo = tuple(rest)
+        while self._next_at < len(self._candidates):
+            candidate = self._candidates[self._next_at]
+            self._next_at += 1
             capabilities = self._capabilities(candidate)
             if not able(capabilities, self._needs()):
                 continue

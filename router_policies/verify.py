@@ -46,31 +46,6 @@ class Finding:
     detail: str
 
 
-class _Asking(msgspec.Struct, gc=False):
-    """The keys that ask for something: of chat completions, and of the Responses API."""
-
-    tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    response_format: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    text: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    structured_outputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    guided_json: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_decode_asking = msgspec.json.Decoder(_Asking).decode
-_ASKS_NOTHING = _Asking()
-
-
-def asks_for_format(body: bytes) -> bool:
-    """Whether an answer to this request may need checking: False only if it does not.
-
-    Decoded, for that is faster than looking for the keys, and finds those that are written with escapes.
-    """
-    try:
-        return _decode_asking(body) != _ASKS_NOTHING
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-
-
 def verify(path: str, request: bytes, answer: bytes, what: Verify) -> Finding | None:
     """The first thing wrong with a whole answer to a request of an endpoint, None if there is nothing."""
     readers = READERS.get(path)

@@ -36,13 +36,18 @@ ENDPOINTS = {endpoint.path.encode(): endpoint for endpoint in (CHAT, COMPLETIONS
 class RequestView(msgspec.Struct, frozen=True, gc=False):
     """The keys that routing reads. `user` and its successor `safety_identifier` may be anything; text is used.
 
-    `stream_options` is the text of its value, as it came.
+    `stream_options` is the text of its value, as it came, as are those that say what form an answer is to have.
     """
 
     model: str | msgspec.UnsetType = msgspec.UNSET
     stream: bool | None = None
     stream_options: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     n: object = None
+    tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    response_format: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    text: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    structured_outputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    guided_json: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     user: object = None
     safety_identifier: object = None
 
@@ -52,6 +57,18 @@ class RequestView(msgspec.Struct, frozen=True, gc=False):
             if isinstance(value, str) and value:
                 return value
         return None
+
+    @property
+    def asks_for_format(self) -> bool:
+        """Whether an answer may have to be checked: False only if nothing was asked of its form."""
+        unset = msgspec.UNSET
+        return not (
+            self.tools is unset
+            and self.response_format is unset
+            and self.text is unset
+            and self.structured_outputs is unset
+            and self.guided_json is unset
+        )
 
     @property
     def choices(self) -> int:

@@ -80,8 +80,15 @@ class _ResponsesEvent(msgspec.Struct, frozen=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    choices: msgspec.Raw = _NULL
-    usage: msgspec.Raw = _NULL
+    choices: list[msgspec.Raw] | None = None
+    usage: _UsageReport | None = None
+    error: object = None
+
+
+class _OddAnswer(msgspec.Struct, frozen=True):
+    """One with a `usage`, or choices, of unknown form."""
+
+    choices: object = None
     error: object = None
 
 
@@ -89,6 +96,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_any = msgspec.json.Decoder(dict[str, object]).decode
 _decode_responses_event = msgspec.json.Decoder(_ResponsesEvent).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_odd_answer = msgspec.json.Decoder(_OddAnswer).decode
 _decode_usage = msgspec.json.Decoder(_UsageReport | None).decode
 _encode = msgspec.json.Encoder().encode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -100,17 +108,19 @@ def read_answer(body: bytes, endpoint: Endpoint) -> tuple[Usage | None, object]:
     try:
         if not body.isascii():
             body.decode()
-        answer = _decode_answer(body)
+        try:
+            answer: _Answer | _OddAnswer = _decode_answer(body)
+        except msgspec.ValidationError:
+            answer = _decode_odd_answer(body)
     except _NOT_JSON as error:
         raise ValueError(f"expected a JSON object, got something else: {error}") from None
-    without = bytes(answer.choices).strip(b"[] \t\r\n") in (b"", b"null")
-    if endpoint.choices and without:
+    if endpoint.choices and not answer.choices:
         if not answer.error:
             raise ValueError("expected choices, got none")
         return None, answer.error
     if answer.error and not endpoint.choices and b'"output"' not in body and b'"data"' not in body:
         return None, answer.error
-    return _read_usage(answer.usage), None
+    return (_counted(answer.usage) if isinstance(answer, _Answer) else None), None
 
 
 def _read_usage(report: msgspec.Raw) -> Usage | None:
