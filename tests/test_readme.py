@@ -15,9 +15,3 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
         for part in command.split(" && "):
             quiet = part.replace("pip install", "pip install -q")
             assert re.search(rf"^{re.escape(quiet)}( --once)?$", script, re.MULTILINE), quiet
-
-
-def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"

@@ -1,10 +1,28 @@
-"""`understudy check`."""
+"""`understudy check`: a config in words.
+
+Whoever reads this may have been woken by a pager. So each route and each upstream is a list of its own that fits a
+narrow terminal, under the names the keys have in the file, with what follows from them: who is really asked after
+whom, and what is not done. Keys are shown by their names; no secret is ever printed.
+"""
+
+from collections.abc import Iterable
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from gateway import config
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, fail
+from router_policies.routes import Deadlines, Role, Route
+
+Facts = Iterable[tuple[str, str]]
+_CONTINUES = {
+    "auto": "auto: as GET /models of the server says; until it has answered, a broken answer is asked anew",
+    "vllm": "vllm: goes on with a broken answer, by continue_final_message",
+    "prefill": "prefill: goes on with a broken answer that is the last message",
+    "no": "no: a broken answer is asked anew",
+}
 
 
 def check(config_file: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -13,47 +31,157 @@ def check(config_file: ConfigOption = DEFAULT_CONFIG) -> None:
         settings = config.load(config_file)
     except config.ConfigError as error:
         fail(str(error))
-    console = Console()
-    console.print(f"[bold]{config_file}[/bold] is valid.", highlight=False)
-    console.print(f"Listens on {settings.listen}; live changes are kept in {settings.store_path}.", highlight=False)
-    if settings.open:
-        console.print("Open: no keys, so whoever reaches this loopback port may use it and change routes.")
-    else:
-        named = ", ".join(f"{key.name} ({key.role}, tenant {key.tenant})" for key in settings.keys)
-        console.print(f"Keyed: {named}.", highlight=False)
-    console.print(_routes(settings))
-    console.print(_upstreams(settings))
-
-
-def _routes(settings: config.Config) -> Table:
-    table = Table(title="Routes: what apps ask for", title_justify="left")
-    for column in ("route", "student", "teacher", "a session keeps its side by", "deadlines"):
-        table.add_column(column)
-    for name, route in settings.routes.items():
-        deadlines = route.deadlines
-        table.add_row(
-            name,
-            f"{route.student_percent:g} % to {route.student}",
-            f"{100 - route.student_percent:g} % to {route.teacher}",
-            ", then ".join([*route.sticky, "request id"]),
-            f"connect {deadlines.connect_s:g} s, first token {deadlines.ttft_s:g} s, "
-            f"stall {deadlines.stall_s:g} s, total {deadlines.total_s:g} s",
-        )
-    return table
-
-
-def _upstreams(settings: config.Config) -> Table:
-    table = Table(title="Upstreams: who answers", title_justify="left")
-    for column in ("upstream", "address", "model", "key", "USD per 1M tokens in", "cached in", "out"):
-        table.add_column(column, overflow="fold")
+    console = Console(highlight=False)
+    console.print(Text.assemble((str(config_file), "bold"), " is valid."))
+    _print(console, "Gateway", _gateway(settings))
+    if settings.keys:
+        console.print(_title("Keys, limits per worker"), _keys(settings.keys))
+    for name, route in settings.build_routes().by_name.items():
+        _print(console, f"Route {name}", _route(route, settings.routes[name].fallback))
     for name, upstream in settings.upstreams.items():
-        price = upstream.price
-        cached = price.input if price.cached_input is None else price.cached_input
-        table.add_row(
-            name,
-            "\n".join(upstream.urls),
-            upstream.model,
-            "set" if upstream.api_key else "none",
-            *(f"{value:f}" for value in (price.input, cached, price.output)),
-        )
-    return table
+        _print(console, f"Upstream {name}", _upstream(upstream))
+    _print(console, "What clients may do, per worker", _edge(settings.limits))
+
+
+def _print(console: Console, title: str, facts: Facts) -> None:
+    """A heading, and a line for each fact; what does not fit goes on below itself."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, said in facts:
+        table.add_row(Text(name), Text(said))
+    console.print(_title(title), Padding(table, (0, 0, 0, 2)))
+
+
+def _title(title: str) -> Text:
+    return Text(f"\n{title}", style="bold")
+
+
+def _gateway(settings: config.Config) -> Facts:
+    yield "listen", settings.listen
+    if settings.open:
+        yield "keys", "Open: no keys, so whoever reaches this loopback port may use it and change routes."
+    else:
+        yield "keys", f"{len(settings.keys)}, listed below; without one of them nobody gets in"
+    yield "store", f"live changes are kept in {settings.store_path}, and lie over what this file says"
+    yield "drain_s", f"requests under way get {_seconds(settings.drain_s)} to finish after SIGTERM"
+    yield "routing_headers", "answers say who served and why" if settings.routing_headers else "off"
+
+
+def _keys(keys: list[config.KeyConfig]) -> Padding:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("name", "role", "tenant"):
+        table.add_column(column, overflow="fold")
+    for column in ("requests/min", "tokens/min", "at once"):
+        table.add_column(column, justify="right")
+    for key in keys:
+        limits = key.limits
+        numbers = (limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency)
+        told = ("no limit" if number is None else f"{number:,}" for number in numbers)
+        table.add_row(*map(Text, (key.name, key.role, key.tenant, *told)))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _route(route: Route, fallback: config.FallbackConfig) -> Facts:
+    student, teacher = route.student_percent, 100 - route.student_percent
+    yield "split", f"{student:g} % to {route.student}, {teacher:g} % to {route.teacher}"
+    yield "sticky", ", then ".join([*route.sticky, "each request by itself"])
+    yield "deadlines", _deadlines(route.deadlines)
+    yield "order", "\n".join(f"{role} first: {_order(route, role)}" for role in (Role.STUDENT, Role.TEACHER))
+    yield "retries", _retries(route.fallback.retries)
+    yield "on", f"{', '.join([*fallback.on, 'an open breaker'])}: then the next is asked"
+    yield "mid_stream", _mid_stream(fallback.mid_stream, route.fallback.hold)
+    yield "hedge_after_s", _hedge(fallback.hedge_after_s)
+    yield "verify", _verify(fallback.verify)
+
+
+def _deadlines(deadlines: Deadlines) -> str:
+    return (
+        f"connect {_seconds(deadlines.connect_s)}, first token {_seconds(deadlines.ttft_s)}, "
+        f"stall {_seconds(deadlines.stall_s)}, total {_seconds(deadlines.total_s)};\n"
+        f"whole answer {_seconds(deadlines.answer_s)} while another could be asked"
+    )
+
+
+def _order(route: Route, primary: Role) -> str:
+    names = [candidate.upstream for candidate in route.plans[primary]]
+    return ", then ".join(names if len(names) > 1 else [*names, "nobody"])
+
+
+def _retries(retries: int) -> str:
+    if not retries:
+        return "none: the next is asked at once"
+    return f"{retries} of the same upstream, after no connection, 5xx or 429; never after silence"
+
+
+def _mid_stream(mid_stream: str, hold: int) -> str:
+    if mid_stream == "error":
+        return "error: a stream that breaks ends with an error"
+    if hold:
+        return f"{mid_stream}: a failure within the first {hold} tokens is not seen; later a stream ends with an error"
+    return "continue: a stream that breaks is continued by another, or ends with an error"
+
+
+def _hedge(after_s: float | str | None) -> str:
+    if after_s is None:
+        return "off"
+    wait = "the primary's p95" if after_s == "p95" else f"{after_s:g} s"
+    return f"without a first token after {wait} the next is asked too; the first to answer is served, both are paid for"
+
+
+def _verify(verify: config.VerifyConfig) -> str:
+    kinds = {"json": verify.json_, "schema": verify.schema_, "tools": verify.tools}
+    checked = ", ".join(kind for kind, wanted in kinds.items() if wanted)
+    if not checked:
+        return "off"
+    served = "the last is served as it came" if verify.on_fail == "fallback" else "an error is served"
+    return f"{checked}: whole answers, if the request asks; one that fails: the next is asked; if all fail, {served}"
+
+
+def _upstream(upstream: config.UpstreamConfig) -> Facts:
+    several = len(upstream.urls) > 1
+    yield ("base_urls" if several else "base_url"), "\n".join(upstream.urls)
+    if several:
+        prefix = "by how a conversation begins, for its prefix cache; else the one with less to do"
+        yield "affinity", f"prefix: {prefix}" if upstream.affinity == "prefix" else "none: the one with less to do"
+    yield "model", upstream.model
+    yield "api_key", "set" if upstream.api_key else "none"
+    price = upstream.price
+    cached = price.input if price.cached_input is None else price.cached_input
+    yield "price", f"USD per 1M tokens: {price.input:f} in, {cached:f} in from the cache, {price.output:f} out"
+    yield "context_tokens", "not known" if upstream.context_tokens is None else f"{upstream.context_tokens:,}"
+    yield "tools", "yes" if upstream.tools else "no: passed over as a fallback for requests with tools"
+    yield "vision", "yes" if upstream.vision else "no: passed over as a fallback for requests with images"
+    yield "continues", _CONTINUES[upstream.continues]
+    limits = upstream.limits
+    waiting = f", {limits.queue} more wait for up to {_seconds(limits.queue_s)}" if limits.queue else ", none waits"
+    yield "limits", f"per worker {limits.concurrency} calls at once{waiting}; beyond: busy, 503"
+    breaker = upstream.breaker
+    checks = "1 good check" if breaker.probe == 1 else f"{breaker.probe} good checks in a row"
+    yield (
+        "breaker",
+        f"opens when {100 * breaker.failure_ratio:g} % of {breaker.min_requests} calls or more failed within "
+        f"{_seconds(breaker.window_s)}; ends after {_seconds(breaker.open_s)} and {checks}",
+    )
+    health = upstream.health
+    when = "only to end an open breaker" if health.every_s is None else f"every {_seconds(health.every_s)}"
+    yield "health", f"GET {health.path} {when}, {_seconds(health.timeout_s)} to answer"
+
+
+def _edge(limits: config.LimitsConfig) -> Facts:
+    more = {"body_s": ", and 1 s more for every 64 KiB", "connections": ", and at most half of what `ulimit -n` allows"}
+    for name, value in limits:
+        told = _bytes(value) if name.endswith("_bytes") else _seconds(value) if name.endswith("_s") else f"{value:,}"
+        yield name, told + more.get(name, "")
+
+
+def _seconds(value: float) -> str:
+    return f"{value:g} s"
+
+
+def _bytes(value: int) -> str:
+    """In the largest unit that is exact."""
+    for size, unit in ((1024 * 1024, "MiB"), (1024, "KiB")):
+        if value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value:,} bytes"

@@ -1,5 +1,7 @@
 """gateway.yaml: what is accepted, and what is said about what is not."""
 
+import re
+from collections.abc import Iterator
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -7,12 +9,23 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from gateway.config import Config, ConfigError, describe, is_loopback, load, parse, split_listen
+from gateway.config import (
+    ConfigError,
+    KeyConfig,
+    KeyLimitsConfig,
+    describe,
+    is_loopback,
+    load,
+    parse,
+    split_listen,
+)
 from router_policies.budgets import KeyLimits
 from router_policies.prices import Price
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "gateway.yaml"
+UNSAID = object()
 BAD = ("\n", " x", "\r\nx-evil: 1", "\x00", "\x7f", "é", "–")
 ENV = {"APP_KEY": "app-key-123", "SRE_KEY": "sre-key-123", "STUDENT_KEY": "student-key-1"}
 
@@ -50,22 +63,37 @@ def test_a_config_and_its_defaults() -> None:
     assert (route.deadlines.connect_s, route.deadlines.total_s, route.version) == (2, 300, 0)
 
 
-def test_the_example_starts_as_it_is_and_documents_every_key() -> None:
+def facts(model: BaseModel, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The path of each key, its value (`UNSAID` if the file does not have it) and its default."""
+    for field, info in type(model).model_fields.items():
+        name, value = f"{path}{info.alias or field}", getattr(model, field)
+        if isinstance(value, BaseModel):
+            yield from facts(value, f"{name}.")
+        elif isinstance(value, dict):
+            for one in value.values():
+                yield from facts(one, f"{name}.*.")
+        else:
+            yield name, value if field in model.model_fields_set else UNSAID, info.default
+
+
+def test_the_example_starts_as_it_is_and_says_every_key_with_its_default() -> None:
     config = load(EXAMPLE, {})
     assert config.open
-    text = EXAMPLE.read_text()
-
-    def names(model: Any) -> set[str]:
-        found = set()
-        for name, field in model.model_fields.items():
-            found.add(field.alias or name)
-            for inner in [field.annotation, *getattr(field.annotation, "__args__", ())]:
-                if hasattr(inner, "model_fields"):
-                    found |= names(inner)
-        return found
-
-    missing = [name for name in names(Config) if f"{name}:" not in text]
-    assert not missing
+    said: dict[str, list[Any]] = {}
+    defaults: dict[str, Any] = {}
+    for path, value, default in facts(config):
+        said.setdefault(path, []).append(value)
+        defaults[path] = default
+    # What has a default shows it, at one of the upstreams at least.
+    shown = {path for path, default in defaults.items() if default in said[path]}
+    assert set(defaults) - shown == {
+        *("upstreams.*.api_key", "upstreams.*.base_url", "upstreams.*.base_urls", "upstreams.*.model"),
+        *("upstreams.*.price.input", "upstreams.*.price.output", "upstreams.*.price.cached_input"),
+        *("routes.*.teacher", "routes.*.student", "routes.*.student_percent"),
+    }
+    commented = "\n".join(line for line in EXAMPLE.read_text().splitlines() if line.lstrip().startswith("#"))
+    for name in (*KeyConfig.model_fields, *KeyLimitsConfig.model_fields, "api_key"):
+        assert re.search(rf"^ *# +{name}\b", commented, re.MULTILINE), f"{name} is not in a comment"
 
 
 def test_secrets_do_not_show_in_what_is_printed() -> None:

@@ -1,0 +1,40 @@
+"""gateway.yaml: one file, every key documented in `examples/gateway.yaml`.
+
+    config = load(Path("gateway.yaml"))     # or ConfigError, with every problem in it at once
+
+`keys`, `upstreams`, `routes` hold what people write under the key of that name, `root` the rest and the whole;
+`reading` makes one of a file, `problems` says what is wrong with it, never showing a secret.
+"""
+
+from gateway.config.keys import KeyConfig, KeyLimitsConfig
+from gateway.config.problems import ConfigError, cut, describe
+from gateway.config.reading import load, parse
+from gateway.config.root import Config, LimitsConfig, is_loopback, split_listen
+from gateway.config.routes import LIVE_KEYS, DeadlinesConfig, FallbackConfig, RouteConfig, VerifyConfig
+from gateway.config.upstreams import BreakerConfig, HealthConfig, PriceConfig, UpstreamConfig, UpstreamLimitsConfig
+from gateway.config.values import is_header_text
+
+__all__ = [
+    "LIVE_KEYS",
+    "BreakerConfig",
+    "Config",
+    "ConfigError",
+    "DeadlinesConfig",
+    "FallbackConfig",
+    "HealthConfig",
+    "KeyConfig",
+    "KeyLimitsConfig",
+    "LimitsConfig",
+    "PriceConfig",
+    "RouteConfig",
+    "UpstreamConfig",
+    "UpstreamLimitsConfig",
+    "VerifyConfig",
+    "cut",
+    "describe",
+    "is_header_text",
+    "is_loopback",
+    "load",
+    "parse",
+    "split_listen",
+]

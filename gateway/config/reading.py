@@ -1,0 +1,96 @@
+"""A config from a file: `${VAR}` is filled in, every key is checked, and then what keys say of each other."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway import document
+from gateway.config.problems import ConfigError, describe, kind_of
+from gateway.config.root import Config, is_loopback, split_listen
+from router_policies.routes import valid_name
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def load(path: Path, environ: dict[str, str] | None = None) -> Config:
+    """The config in the file at `path`. Raises `ConfigError` with every problem found."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"cannot be read: {error}"]) from error
+    try:
+        content = document.read(text)
+    except document.DocumentError as error:
+        raise ConfigError(str(path), [str(error)]) from None
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), [f"expected a mapping of keys, got {kind_of(content)}"])
+    return parse(content, str(path), environ)
+
+
+def parse(content: dict[str, Any], source: str, environ: dict[str, str] | None = None) -> Config:
+    """The config in a document already read from YAML or JSON."""
+    problems: list[str] = []
+    try:
+        expanded = _expand(content, dict(os.environ) if environ is None else environ, "", problems)
+    except RecursionError:
+        raise ConfigError(source, ["nested too deeply to be read, or an alias holds itself"]) from None
+    if problems:
+        raise ConfigError(source, problems)
+    try:
+        config = Config.model_validate(expanded)
+    except ValidationError as error:
+        raise ConfigError(source, [describe(detail) for detail in error.errors()]) from None
+    problems = _cross_check(config)
+    if problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+def _expand(value: Any, environ: dict[str, str], path: str, problems: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, environ, f"{path}.{key}".lstrip("."), problems) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, environ, f"{path}.{index}".lstrip("."), problems) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def substitute(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environ:
+            problems.append(f"{path}: the environment variable {name} is not set")
+            return ""
+        return environ[name]
+
+    return _VARIABLE.sub(substitute, value)
+
+
+def _cross_check(config: Config) -> list[str]:
+    problems = []
+    for name in [*config.upstreams, *config.routes]:
+        if not valid_name(name):
+            problems.append(f"{name}: expected a name of letters, digits and . _ : / -, at most 128, got {name!r}")
+    known = ", ".join(config.upstreams)
+    for name, route in config.routes.items():
+        for role in ("teacher", "student"):
+            if getattr(route, role) not in config.upstreams:
+                problems.append(f"routes.{name}.{role}: expected one of {known}, got {getattr(route, role)!r}")
+        for index, entry in enumerate(route.fallback.order):
+            if entry not in ("teacher", "student") and entry not in config.upstreams:
+                path = f"routes.{name}.fallback.order.{index}"
+                problems.append(f"{path}: expected teacher, student or one of {known}, got {entry!r}")
+    for field in ("name", "key"):
+        seen: set[str | bytes] = set()
+        for index, key in enumerate(config.keys):
+            value = key.name if field == "name" else key.digest
+            if value in seen:
+                problems.append(f"keys.{index}.{field}: the same as an earlier key's")
+            seen.add(value)
+    host, _ = split_listen(config.listen)
+    if config.open and not is_loopback(host):
+        problems.append(f"keys: none are set, so listen must be a loopback address, got {config.listen!r}")
+    if config.keys and not any(key.role == "admin" for key in config.keys):
+        problems.append("keys: expected at least one with role: admin, or nobody can change a route")
+    return problems

@@ -1,0 +1,111 @@
+"""The model names that apps ask for: who answers, within what times, and what is done when they fail."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from gateway.config.problems import cut
+from gateway.config.values import Flag, Model, Percent, Seconds
+from router_policies.failures import FailureKind
+from router_policies.routes import Deadlines, Fallback, MidStream, Route
+from router_policies.verify import Verify
+
+_STICKY = re.compile(r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]+|user|key")
+
+_DEFAULTS = Deadlines()
+
+
+class DeadlinesConfig(Model):
+    """`router_policies.routes.Deadlines`, as people write them."""
+
+    connect_s: Seconds = _DEFAULTS.connect_s
+    ttft_s: Seconds = _DEFAULTS.ttft_s
+    stall_s: Seconds = _DEFAULTS.stall_s
+    answer_s: Seconds = _DEFAULTS.answer_s
+    total_s: Seconds = _DEFAULTS.total_s
+
+
+class VerifyConfig(Model):
+    """What whole answers are checked for before they are served, where the request asks for it. `on_fail`: what is done
+    when nobody's answer passes; `fallback` serves the last one as it came, `error` serves none."""
+
+    json_: Annotated[bool, Field(strict=True, alias="json")] = True
+    schema_: Annotated[bool, Field(strict=True, alias="schema")] = True
+    tools: Flag = True
+    on_fail: Literal["fallback", "error"] = "fallback"
+
+
+FailureName = Literal[
+    "connect", "timeout", "http_429", "http_5xx", "http_401", "invalid_stream", "context_length", "busy"
+]
+_HOLD = re.compile(r"hold:([1-9][0-9]{0,3})")
+
+
+class FallbackConfig(Model):
+    """`router_policies.routes.Fallback`, as people write it."""
+
+    order: list[str] = Field(default=["teacher"])
+    retries: Annotated[int, Field(strict=True, ge=0, le=5)] = 1
+    on: list[FailureName] = Field(
+        default=["connect", "timeout", "http_429", "http_5xx", "http_401", "invalid_stream", "context_length"]
+    )
+    mid_stream: str = "continue"
+    hedge_after_s: Seconds | Literal["p95"] | None = None
+    verify: VerifyConfig = VerifyConfig()
+
+    @field_validator("mid_stream")
+    @classmethod
+    def _mid_stream(cls, value: str) -> str:
+        if value not in ("continue", "error") and not _HOLD.fullmatch(value):
+            raise ValueError(f"expected continue, error or hold:N with N from 1 to 9999, got {cut(value)!r}")
+        return value
+
+    def fallback(self) -> Fallback:
+        held = _HOLD.fullmatch(self.mid_stream)
+        what = Verify(json=self.verify.json_, schema=self.verify.schema_, tools=self.verify.tools)
+        return Fallback(
+            order=tuple(self.order),
+            retries=self.retries,
+            on=frozenset(FailureKind(name) for name in self.on),
+            mid_stream=MidStream.HOLD if held else MidStream(self.mid_stream),
+            hold=int(held.group(1)) if held else 0,
+            hedge_after_s=self.hedge_after_s if isinstance(self.hedge_after_s, float) else None,
+            hedge_p95=self.hedge_after_s == "p95",
+            verify=what if what.json or what.schema or what.tools else None,
+            serve_unverified=self.verify.on_fail == "fallback",
+        )
+
+
+class RouteConfig(Model):
+    """A route as people write it. What of it can be changed while serving is in `LIVE_KEYS`."""
+
+    teacher: str
+    student: str
+    student_percent: Percent = 0.0
+    sticky: list[str] = Field(default=["header:x-session-id", "user", "key"])
+    deadlines: DeadlinesConfig = DeadlinesConfig()
+    fallback: FallbackConfig = FallbackConfig()
+
+    @field_validator("sticky")
+    @classmethod
+    def _sources(cls, value: list[str]) -> list[str]:
+        for source in value:
+            if not _STICKY.fullmatch(source):
+                raise ValueError(f"expected header:NAME, user or key, got {source!r}")
+        return value
+
+    def route(self, name: str, version: int = 0) -> Route:
+        return Route(
+            name=name,
+            teacher=self.teacher,
+            student=self.student,
+            student_percent=self.student_percent,
+            sticky=tuple(source.lower() for source in self.sticky),
+            deadlines=Deadlines(**self.deadlines.model_dump()),
+            fallback=self.fallback.fallback(),
+            version=version,
+        )
+
+
+LIVE_KEYS = frozenset({"student_percent"})
