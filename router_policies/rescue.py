@@ -73,7 +73,9 @@ def continuation(path: str, request: Json, said: Transcript, how: Continues, tok
     if request.get("audio") or (isinstance(modalities, list) and "audio" in modalities):
         return Refusal("it is spoken")
     fields = said.fields()
-    text = said.text(field).rstrip()
+    whole = said.text(field)
+    text = whole.rstrip()
+    left = _what_is_left(request, tokens_sent - _tokens_of(whole[len(text) :]))
     if not text and not said.heads and not said.finished and fields.keys() <= {(0, field, NO_TOOL)}:
         return Asked(Mode.CONTINUE, request)
     mode = Mode.CONTINUE_JSON if _asks_for_json(request) else Mode.CONTINUE
@@ -86,14 +88,14 @@ def continuation(path: str, request: Json, said: Transcript, how: Continues, tok
         prompt = request.get("prompt")
         if not isinstance(prompt, str):
             return Asked(Mode.ANEW, request, "the prompt is not one text")
-        return Asked(Mode.CONTINUE, {**request, **_what_is_left(request, tokens_sent), "prompt": prompt + text})
+        return Asked(Mode.CONTINUE, {**request, **left, "prompt": prompt + text})
     if how is Continues.NO:
         return Asked(Mode.ANEW, request, "the upstream does not continue answers")
     messages = _with_text(request, text, how)
     if messages is None:
         return Asked(Mode.ANEW, request, "the messages end with one that no text can be added to")
     flags: Json = {"continue_final_message": True, "add_generation_prompt": False} if how is Continues.VLLM else {}
-    return Asked(mode, {**request, **_what_is_left(request, tokens_sent), **flags, "messages": messages})
+    return Asked(mode, {**request, **left, **flags, "messages": messages})
 
 
 def _obstacle(said: Transcript, fields: Mapping[Key, str], field: str) -> str:
@@ -130,6 +132,12 @@ def _demands(request: Json) -> str:
 
 def _asks_for_json(request: Json) -> bool:
     return _object(request.get("response_format")).get("type") in _JSON_FORMS
+
+
+def _tokens_of(blanks: str) -> int:
+    """About how many tokens an engine needs for whitespace that it is not given and has to say again: a line end may
+    be one, a run of spaces is. Too few would cut its answer short; one too many makes it a word longer."""
+    return max(1, blanks.count("\n")) if blanks else 0
 
 
 def _what_is_left(request: Json, tokens_sent: int) -> Json:

@@ -121,6 +121,11 @@ class Transcript:
             if isinstance(choice, dict):
                 self._add_choice(choice)
 
+    def add_text(self, piece: str) -> None:
+        """A further piece of the text of a completion, choice 0: not its `content`, which is a chat's."""
+        if not self._lost:
+            self._append((0, "text", NO_TOOL), piece)
+
     def as_answer(self) -> bytes:
         """The same as an answer that was not streamed."""
         choices: dict[int, Json] = {}

@@ -308,7 +308,10 @@ class StreamWatch:
             ):
                 self.tokens += 1
                 if self._transcript is not None:
-                    self._transcript.texts.append(text)
+                    if delta.content:
+                        self._transcript.texts.append(text)
+                    else:
+                        self._transcript.add_text(text)
                 return False
         return self._read_unusual(data, chunk.usage)
 

@@ -103,6 +103,22 @@ def test_a_killed_engines_answer_is_continued_letter_for_letter(
     assert gateway.metric("understudy_requests_total", upstream="second", outcome="ok") == 1
 
 
+def test_a_killed_engines_completion_is_continued_letter_for_letter(
+    pair: tuple[Engine, Engine], gateway_process: StartGateway
+) -> None:
+    asked: dict[str, Any] = {"prompt": "Once upon a time, by the sea,", "max_tokens": 80, "temperature": 0}
+    whole = client_of(pair[1].base_url).completions.create(model="second", **asked).choices[0].text
+    url = f"{gateway_before(gateway_process, pair).url}/v1"
+    pieces, authors = [], []
+    for chunk in client_of(url).completions.create(model="stories", stream=True, **asked):
+        pieces += [choice.text for choice in chunk.choices if choice.text]
+        authors.append(chunk.model)
+        if len(pieces) == KILL_AT:
+            pair[0].kill()
+    assert "".join(pieces) == whole
+    assert set(authors) == {"first", "second"}
+
+
 def test_json_that_broke_off_is_valid_in_the_end(pair: tuple[Engine, Engine], gateway_process: StartGateway) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "facts", "schema": SCHEMA, "strict": True}}
     asked: dict[str, Any] = {

@@ -31,7 +31,7 @@ def test_vllm_is_given_the_text_and_told_to_go_on() -> None:
             "messages": SAID,
             "continue_final_message": True,
             "add_generation_prompt": False,
-            "max_tokens": 40,
+            "max_tokens": 41,  # 10 were sent, and the line end is to be said again
             "max_completion_tokens": 1,
             "min_tokens": 0,
         },
@@ -50,6 +50,13 @@ def test_a_limit_on_tokens_is_what_is_left_of_it(key: str, limit: object, left: 
     assert asked.request[key] == left
 
 
+@pytest.mark.parametrize(("blanks", "left"), [("", 5), (" ", 6), ("\n", 6), ("\n\n", 7), ("\n        ", 6), ("    ", 6)])
+def test_whitespace_that_has_to_be_said_again_is_allowed_for(blanks: str, left: int) -> None:
+    asked = continuation(CHAT, {**ASK, "max_tokens": 15}, spoken(f"The sea{blanks}"), Continues.VLLM, 10)
+    assert isinstance(asked, Asked)
+    assert asked.request["max_tokens"] == left
+
+
 def test_a_prefill_is_a_last_message_and_no_more() -> None:
     request = {**ASK, "n_predict": -1, "max_tokens": None}
     assert continuation(CHAT, request, spoken("The sea"), Continues.PREFILL, 3) == Asked(
@@ -61,7 +68,7 @@ def test_a_prefill_is_a_last_message_and_no_more() -> None:
 def test_any_engine_completes_a_prompt(how: Continues) -> None:
     said = transcript(chunk(text="The "), chunk(text="sea "))
     asked = continuation(COMPLETIONS, {"prompt": "Once. ", "max_tokens": 3}, said, how, 2)
-    assert asked == Asked(Mode.CONTINUE, {"prompt": "Once. The sea", "max_tokens": 1})
+    assert asked == Asked(Mode.CONTINUE, {"prompt": "Once. The sea", "max_tokens": 2})
 
 
 @pytest.mark.parametrize(
