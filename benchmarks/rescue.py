@@ -15,7 +15,8 @@ What each stream is judged by:
 - the seam: up to it the text must be what the first engine sends undisturbed, and after it what the second engine says
   when it is handed that text directly. One engine computes in groups that depend on what else runs, and the last bit of
   a sum may tip a word; so a text that is not `equal` is still no fault of the seam if the second engine, asked
-  directly, goes on with the same words. What differs from that at the seam itself is a duplicate or a gap;
+  directly, goes on with the same words, or has the word that follows within a nat of its best one. What else differs
+  at the seam itself is a duplicate or a gap;
 - shown as a success though it was cut short: must never happen.
 
 Exit code 1 if a stream was cut short and shown as a success, has a duplicate or a gap, or if fewer than nine of ten

@@ -22,6 +22,8 @@ AnyEngine = Engine | Vllm
 
 STREAM_S = 300.0
 MAX_TOKENS = 160
+LIKELIEST = 5  # tokens that an engine is asked for at a seam where the texts part
+TIE_NATS = 1.0  # so close, which one is best depends on what else an engine computes at the same time
 SEAM_CHARS = 12  # as far as two texts must agree after a seam; a word that is there twice or missing shows within
 
 _FACT = {"type": "string", "maxLength": 60}
@@ -166,10 +168,11 @@ class Judge:
         reference = self.whole(first, request)
         before, after = heard.by(first.alias), heard.by(second.alias)
         later = [when for _, author, when in heard.pieces if author == second.alias]
-        seam, note = self._seam(request, heard, before, after, reference, second)
-        # Shown as whole, but a finish reason is lacking, or it stops where the undisturbed text goes on.
+        seam, note, all_said = self._seam(request, heard, before, after, reference, second)
+        # Shown as whole, but a finish reason is lacking, or it stops where the undisturbed text goes on, and where the
+        # second engine, asked directly, goes on too: a model that is given its words back may find that it is done.
         stops_early = reference.text.startswith(heard.text) and len(heard.text) < len(reference.text)
-        cut_short = not heard.error and (not heard.finish or stops_early)
+        cut_short = not heard.error and (not heard.finish or (stops_early and not all_said))
         return Result(
             form=request.form,
             prompt=request.prompt,
@@ -186,27 +189,57 @@ class Judge:
 
     def _seam(
         self, request: Request, heard: Heard, before: str, after: str, reference: Heard, second: AnyEngine
-    ) -> tuple[str, str]:
+    ) -> tuple[str, str, bool]:
+        """What the seam is, a note, and whether the second engine, asked directly, ends where this answer does."""
         if len(heard.ids) > 1:
-            return "broken", f"the answer changes its id: {sorted(heard.ids)}"
+            return "broken", f"the answer changes its id: {sorted(heard.ids)}", False
         if "".join(text for text, _, _ in heard.pieces) != before + after:
-            return "broken", "the second engine's text is not all after the first one's"
+            return "broken", "the second engine's text is not all after the first one's", False
         if heard.error:
-            return "none", ""
+            return "none", "", False
         if _same(heard, reference):
-            return "equal", ""
+            return "equal", "", False
         direct = listen(client_of(second.base_url), request.continued(before.rstrip(), vllm=self._vllm), second.alias)
         blanks = before[len(before.rstrip()) :]
         expected = direct.text.removeprefix(blanks)
         agree = _agreement(expected, after)
+        all_said = expected == after and direct.finish == heard.finish == "stop"
         parts_at = _agreement(heard.text, reference.text) - len(before)
         note = f"differs {parts_at:+d} characters from the seam; the second engine says the same for {agree}"
         if agree >= min(SEAM_CHARS, len(after), len(expected)) and (agree or not after):
-            return "continued", note
+            return "continued", note, all_said
+        if (behind := self._behind(request, before, after, second)) is not None and behind <= TIE_NATS:
+            return "continued", f"{note}; a tie: its first word is {behind:.2f} nats behind the best", False
         whole = self.whole(second, request).text  # asked anew: then its own whole text is what must go on
         if whole.startswith((before + after)[: len(whole)]):
-            return "equal", "to what the second engine says from the start"
-        return "broken", f"{note}: {before[-20:]!r} | {after[:20]!r}, expected {expected[:20]!r}"
+            return "equal", "to what the second engine says from the start", all_said
+        return "broken", f"{note}: {before[-20:]!r} | {after[:20]!r}, expected {expected[:20]!r}", False
+
+    def _behind(self, request: Request, before: str, after: str, second: AnyEngine) -> float | None:
+        """How much less likely the first token after the seam is than the best one, in nats, as the second engine has
+        it when it is handed the text before the seam. None if that is not among its likeliest."""
+        body = {**request.continued(before.rstrip(), vllm=self._vllm), "stream": False, "max_tokens": 1}
+        body.pop("stream_options", None)
+        client: Any = client_of(second.base_url)
+        if request.form == "text":
+            choice = client.completions.create(model=second.alias, **body, logprobs=LIKELIEST).choices[0]
+        else:
+            choice = client.chat.completions.create(
+                model=second.alias, **body, logprobs=True, top_logprobs=LIKELIEST
+            ).choices[0]
+        told = _likeliest(choice.logprobs.model_dump() if choice.logprobs else {})
+        blanks = before[len(before.rstrip()) :]
+        said = [
+            value for token, value in told.items() if token and after.startswith(token.removeprefix(blanks) or token)
+        ]
+        return max(told.values()) - max(said) if said else None
+
+
+def _likeliest(logprobs: dict[str, Any]) -> dict[str, float]:
+    """The likeliest first tokens, as a chat tells them, and llama.cpp in completions too; else as OpenAI's do."""
+    if content := logprobs.get("content"):
+        return {one["token"]: one["logprob"] for one in content[0]["top_logprobs"]}
+    return (logprobs.get("top_logprobs") or [{}])[0]
 
 
 def _same(heard: Heard, reference: Heard) -> bool:
