@@ -3,9 +3,12 @@
 import asyncio
 import gc
 import logging
+import signal
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,42 +17,103 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import __version__
+from gateway.admin.api import router as admin_router
 from gateway.admin.caller import Caller, gateway_of
-from gateway.admin.routes import router as admin_router
-from gateway.config import Config, cut
-from gateway.control.door import Door
-from gateway.control.watch import POLL_S, Watch
+from gateway.after.filing import Filing
+from gateway.config import Config, ConfigError, cut, load
+from gateway.control.door import ANSWER_S, Door
+from gateway.control.shares import SHARE_S, Shares
+from gateway.control.watch import REPORT_S, Watch
 from gateway.face.errors import INTERNAL, METHOD_NOT_ALLOWED, UNKNOWN_MODEL, UNKNOWN_PATH, ApiError
 from gateway.face.openai import ENDPOINTS
 from gateway.intake import request_id
 from gateway.state import TICK_S, Gateway
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.protocols import Store, StoreError
+from gateway.stores.url import make_pair_store, make_store
 from gateway.supervisor import Supervisor
 
+_TWO_DAYS_S = 2 * 86_400.0
 _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     gateway = Gateway.build(config)
-    store = SqliteStore(config.store_path)
+    store = make_store(config.store)
     door = Door(config, store)
-    watch = Watch(gateway, door)
+    watch = Watch(gateway, door, store)
+    pairs = make_pair_store(config.store)
+    filing = Filing(gateway.shadows, pairs)
+    shares = Shares(store, watch.replica)
     async with Supervisor() as supervisor:
-        gateway.apply(gateway.routes)  # the file's, until the store answers
-        await watch.look()
+        gateway.apply(config, {}, 0)  # the file's, until the store answers
+        await watch.start()
         await gateway.keep_house()
         supervisor.every(TICK_S, "deadlines", gateway.tick)
-        supervisor.every(POLL_S, "watch the store", watch.look)
+        supervisor.every(0.0, "follow the store", watch.follow)
+        supervisor.every(REPORT_S, "report to the store", watch.report)
+        supervisor.every(1.0, "take back what was to end by itself", watch.expire)
+        supervisor.every(SHARE_S, "share budgets", lambda: shares.sync(gateway.keys.budgets))
+        spending = partial(_share_spending, gateway, door, store, watch.replica)
+        supervisor.every(1.0, "share what mirroring costs", spending)
+        supervisor.every(0.5, "file records", filing.flush)
         supervisor.every(1.0, "keep house", gateway.keep_house)
+        _reload_on_hangup(config, door, watch)
         gateway.ready = True
         gc.collect()
         gc.freeze()  # what lives as long as the worker need not be looked at again
         gc.set_threshold(20_000, 10, 10)  # neither requests nor connections leave cycles behind
-        yield {"gateway": gateway, "door": door, "watch": watch}
+        yield {"gateway": gateway, "door": door, "watch": watch, "store": store, "pairs": pairs}
         gateway.draining = True
         await gateway.close()
+        await shares.sync(gateway.keys.budgets)
+        await watch.leave()
+        await filing.flush()
+    filing.close()
+    door.close()
     store.close()
+    pairs.close()
+
+
+async def _share_spending(gateway: Gateway, door: Door, store: Store, replica: str) -> None:
+    """Tell the other replicas what mirroring has cost today, and hear of theirs: the daily cap is one for all."""
+    spent = gateway.shadows.spent_today()
+    if not spent:
+        return
+    with suppress(StoreError):  # then each goes on with what it knows
+        _, others = await door.ask(ANSWER_S, store.share, replica, [], spent, _TWO_DAYS_S)
+        gateway.shadows.heard(others)
+
+
+def _reload_on_hangup(config: Config, door: Door, watch: Watch) -> None:
+    """On SIGHUP the config file is read again, with the environment's and the files' secrets."""
+    reading: set[asyncio.Task[None]] = set()
+
+    async def read_again(file: Path) -> None:
+        try:
+            again = await asyncio.to_thread(load, file)
+            await door.reground(again)
+        except (ConfigError, StoreError) as error:
+            _log.error("SIGHUP: nothing is changed: %s", error)
+            return
+        fixed = [name for name in ("listen", "store", "drain_s", "exchange_log") if _differs(name, config, again)]
+        if fixed:
+            _log.warning("SIGHUP: another value of %s needs a restart", ", ".join(fixed))
+        await watch.look()
+        _log.info("SIGHUP: %s was read again", file)
+
+    def hangup() -> None:
+        assert config.file is not None
+        task = asyncio.get_running_loop().create_task(read_again(config.file))
+        reading.add(task)
+        task.add_done_callback(reading.discard)
+
+    if config.file is not None and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup)
+
+
+def _differs(name: str, one: Config, other: Config) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))
 
 
 def create_app(config: Config) -> ASGIApp:

@@ -270,7 +270,7 @@ class Attempt:
             events = b"".join(pieces)
         if self.serving:
             if events:
-                self._relay.client.write(events)
+                self._relay.write(events)
         elif events:
             self._keep(events)
             if self.over:

@@ -51,14 +51,14 @@ class Reservation:
 
 
 class KeyBudget:
-    """The budget of one key in this worker."""
+    """The budget of one key in this worker. `budget` is what `gateway.control.shares` shares with other workers."""
 
-    __slots__ = ("_budget", "_counts_tokens", "_name")
+    __slots__ = ("_counts_tokens", "budget", "name")
 
     def __init__(self, name: str, limits: KeyLimits) -> None:
-        self._budget = Budget(limits)
+        self.budget = Budget(limits)
         self._counts_tokens = limits.tokens_per_minute is not None
-        self._name = name
+        self.name = name
 
     def reserve(self, body: bytes, *, generates: bool, now: float) -> Reservation:
         """Reserve what a request with this body, a JSON object, may use. Raises `ApiError` (429) if that is too much.
@@ -67,11 +67,11 @@ class KeyBudget:
         """
         tokens = estimated_tokens(body, generates=generates) if self._counts_tokens else 0
         try:
-            return Reservation(self._budget, self._budget.reserve(tokens, now))
+            return Reservation(self.budget, self.budget.reserve(tokens, now))
         except Exceeded as refusal:
             kind, text = _EXCEEDED[refusal.limit]
             wait_s = 1 if refusal.wait_s is None else max(1, math.ceil(refusal.wait_s))
-            message = f"The key {self._name!r} may use {text.format(refusal.allowed)}. Try again in {wait_s} s."
+            message = f"The key {self.name!r} may use {text.format(refusal.allowed)}. Try again in {wait_s} s."
             raise ApiError(kind, message, retry_after_s=wait_s) from None
 
 

@@ -71,9 +71,11 @@ class Relay:
         "_first_token_at",
         "_gateway",
         "_legs",
+        "_sampled",
         "_sent_at",
         "_told",
         "_total_at",
+        "_upstreams",
         "attempts",
         "client",
         "due_at",
@@ -86,9 +88,11 @@ class Relay:
     def __init__(self, gateway: Gateway, client: Client, request: Admitted) -> None:
         view, route = request.view, request.decision.route
         self._gateway = gateway
+        self._upstreams = gateway.upstreams  # of the snapshot that the request began with
         self.client = client
         self.request = request
         self.strip_usage = bool(view.stream) and request.endpoint.usage_option and not view.asks_usage
+        self._sampled = gateway.shadows.sample(request) if route.shadow is not None else None
         self._legs: list[Attempt] = []
         self._current: Attempt | None = None  # the leg that is served, or else the last that was asked
         self._told: Attempt | None = None  # whose failure inside the answer the client would be told of
@@ -102,12 +106,16 @@ class Relay:
             route.plans[request.decision.role],
             route.fallback,
             ttft_s=route.deadlines.ttft_s if view.stream else route.deadlines.answer_s,
-            capabilities=gateway.capabilities,
+            capabilities=self._upstreams.capabilities,
             needs=partial(read_needs, request.body),
             draw=gateway.draw,
         )
         self.due_at = NEVER
         self._sent_at = 0.0
+
+    @property
+    def began_at(self) -> float:
+        return self.request.received_at
 
     def start(self) -> None:
         """Ask the primary. The client may be answered before this returns."""
@@ -197,7 +205,13 @@ class Relay:
             self.said = attempt.said
             self.client.begin(attempt.status, relayed(attempt.headers) + self._our_headers(attempt))
         if held:
-            self.client.write(held)
+            self.write(held)
+
+    def write(self, events: bytes) -> None:
+        """Part of the answer goes out."""
+        self.client.write(events)
+        if self._sampled is not None:
+            self._sampled.tape.add(events)
 
     def finish(self, attempt: Attempt, *, mark: bool) -> None:
         """The served stream is whole. `mark`: it lacks the end mark."""
@@ -231,7 +245,7 @@ class Relay:
 
     def _ask(self, ask: Ask) -> None:
         request = self.request
-        upstream = self._gateway.upstreams[ask.candidate.upstream]
+        upstream = self._upstreams[ask.candidate.upstream]
         seam = None
         body: list[bytes] | None = None
         if ask.kind is Kind.RESCUE:
@@ -301,6 +315,8 @@ class Relay:
             status, lines = UNSUPPORTED_ENDPOINT.status, _JSON
             body = ApiError(UNSUPPORTED_ENDPOINT, message).body
         self.client.respond(status, lines + self._our_headers(attempt), body)
+        if self._sampled is not None:
+            self._sampled.tape.add(body)
         outcome = Outcome.OK
         if status >= 300:
             outcome = Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR
@@ -338,7 +354,7 @@ class Relay:
         self._committed = True
         self._first_token_at = attempt.first_token_at
         self.client.begin(attempt.status, relayed(attempt.headers) + self._our_headers(attempt))
-        self.client.write(attempt.serve())
+        self.write(attempt.serve())
         self.client.finish()
         self._end(Outcome.OK, attempt.status)
 
@@ -407,29 +423,30 @@ class Relay:
         first = self._first_token_at if request.view.stream or self._first_token_at is None else now
         if first is not None and request.view.stream:
             gateway.first_token_took(request.decision.route.fallback, attempt.upstream.name, first - attempt.ask.since)
-        gateway.metrics.record(
-            Exchange(
-                request_id=request.request_id,
-                endpoint=request.endpoint.path,
-                tenant=request.identity.tenant,
-                key_name=request.identity.name,
-                decision=request.decision,
-                upstream=attempt.upstream.name,
-                role=attempt.ask.candidate.role,
-                kind=attempt.ask.kind,
-                reason=self._reason(attempt),
-                stream=bool(request.view.stream),
-                status=status,
-                outcome=outcome,
-                ttft_s=None if first is None else first - request.received_at,
-                ttlt_s=now - request.received_at,
-                overhead_s=(self._sent_at or now) - request.received_at + (now - done_at if done_at else 0.0),
-                usage=usage,
-                estimated=estimated,
-                cost_nano_usd=cost_nano_usd(attempt.upstream.price, usage),
-                lost=lost,
-            )
+        exchange = Exchange(
+            request_id=request.request_id,
+            endpoint=request.endpoint.path,
+            tenant=request.identity.tenant,
+            key_name=request.identity.name,
+            decision=request.decision,
+            upstream=attempt.upstream.name,
+            role=attempt.ask.candidate.role,
+            kind=attempt.ask.kind,
+            reason=self._reason(attempt),
+            stream=bool(request.view.stream),
+            status=status,
+            outcome=outcome,
+            ttft_s=None if first is None else first - request.received_at,
+            ttlt_s=now - request.received_at,
+            overhead_s=(self._sent_at or now) - request.received_at + (now - done_at if done_at else 0.0),
+            usage=usage,
+            estimated=estimated,
+            cost_nano_usd=cost_nano_usd(attempt.upstream.price, usage),
+            lost=lost,
         )
+        gateway.record(exchange)
+        if self._sampled is not None:
+            gateway.shadows.offer(self._sampled, request, exchange, gateway.revision)
         self._legs.clear()  # they refer to this relay, which would otherwise wait for the garbage collector
         self._current = self._told = None
 

@@ -9,6 +9,11 @@ the difference is given back, or taken too, even if that leaves the bucket in de
 above a minute's worth counts as a minute's worth: it waits for a full bucket, since else it would wait for ever.
 
 What is refused uses nothing up. Who hammers is told the same wait again, and is not made to wait longer.
+
+Several processes share a budget by telling each other now and then. In between each decides alone, by the level that it
+learned last and by what it has let through since. So all together may let through, on top of what one would, what comes
+within two intervals: until it is told, and until that is learned. It is debt like any other, paid for by waiting, so in
+the long run it is as if there were one.
 """
 
 from dataclasses import dataclass
@@ -44,12 +49,14 @@ class Exceeded(Exception):
 
 
 class Bucket:
-    """`per_minute` units a minute, and as many at once. Times are monotonic seconds."""
+    """`per_minute` units a minute, and as many at once. Times are monotonic seconds. `untold` is what was taken and the
+    others that share the bucket were not told yet; whoever tells them takes it away."""
 
-    __slots__ = ("_full_at", "_unit_s", "capacity")
+    __slots__ = ("_full_at", "_unit_s", "capacity", "untold")
 
     def __init__(self, per_minute: int) -> None:
         self.capacity = per_minute
+        self.untold = 0
         self._unit_s = _MINUTE_S / per_minute
         self._full_at = float("-inf")
 
@@ -61,22 +68,35 @@ class Bucket:
     def take(self, units: int, now: float) -> None:
         """Take `units`, there or not; give them back if negative."""
         self._full_at = max(self._full_at, now) + units * self._unit_s
+        self.untold += units
 
     def level(self, now: float) -> float:
         """The units in it; negative for debt."""
         return self.capacity - max(self._full_at - now, 0.0) / self._unit_s
 
+    def set_level(self, level: float, now: float) -> None:
+        """Go on with what all who share it have left."""
+        self._full_at = now + (self.capacity - level) * self._unit_s
+
 
 class Budget:
-    """One key's buckets and requests under way. `reserve` each request; `settle` once each that was reserved."""
+    """One key's buckets and requests under way: `in_use` are those of this process, `in_use_elsewhere` those of others
+    that share the budget. `reserve` each request; `settle` once each that was reserved."""
 
-    __slots__ = ("_limits", "_requests", "_tokens", "in_use")
+    __slots__ = ("_requests", "_tokens", "in_use", "in_use_elsewhere", "limits")
 
     def __init__(self, limits: KeyLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._requests = Bucket(limits.requests_per_minute) if limits.requests_per_minute is not None else None
         self._tokens = Bucket(limits.tokens_per_minute) if limits.tokens_per_minute is not None else None
         self.in_use = 0
+        self.in_use_elsewhere = 0
+
+    @property
+    def buckets(self) -> dict[Limit, Bucket]:
+        """Those that it has."""
+        kept = {Limit.REQUESTS: self._requests, Limit.TOKENS: self._tokens}
+        return {limit: bucket for limit, bucket in kept.items() if bucket is not None}
 
     def reserve(self, tokens: int, now: float) -> int:
         """Let a request pass that may use `tokens`. Returns how many of them were reserved, for `settle`.
@@ -92,8 +112,8 @@ class Budget:
             wait_s, limit, allowed = wait, Limit.TOKENS, bucket.capacity
         if wait_s > 0:
             raise Exceeded(limit, allowed, wait_s)
-        most = self._limits.concurrency
-        if most is not None and self.in_use >= most:
+        most = self.limits.concurrency
+        if most is not None and self.in_use + self.in_use_elsewhere >= most:
             raise Exceeded(Limit.CONCURRENCY, most, None)
         if requests is not None:
             requests.take(1, now)

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from router_policies.failures import FailureKind
 from router_policies.verify import Verify
+
+if TYPE_CHECKING:
+    from router_policies.shadow import Shadow
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
@@ -103,7 +107,8 @@ class Fallback:
 class Route:
     """A public model name: its two upstreams (by name), its split, its deadlines and what it does about failures.
 
-    `student_percent` is in [0, 100]. `sticky` lists key sources, the first present wins: `header:NAME`, `user`, `key`.
+    `student_percent` is in [0, 100]. `sticky` lists key sources, the first present wins: `header:NAME`, `user`, `key`;
+    another `salt` draws all sessions anew. `force` is the kill switch: that role answers, whatever else is set.
     `version` counts the live changes made to the route; 0 is the config file as it stands. `plans` has who is asked, in
     order, when a role is the primary.
     """
@@ -113,21 +118,29 @@ class Route:
     student: str
     student_percent: float = 0.0
     sticky: tuple[str, ...] = ("header:x-session-id", "user", "key")
+    salt: str = ""
+    force: Role | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
     fallback: Fallback = field(default_factory=Fallback)
+    shadow: "Shadow | None" = None
     version: int = 0
     plans: Mapping[Role, tuple[Candidate, ...]] = field(init=False, compare=False, repr=False)
+    drawn_as: str = field(init=False, compare=False, repr=False)  # what its sessions' points are drawn for
 
     def __post_init__(self) -> None:
         if not valid_name(self.name):
             raise ValueError(f"route name: expected {_NAME.pattern}, got {self.name!r}")
         if not 0 <= self.student_percent <= 100:
             raise ValueError(f"student_percent: expected a number from 0 to 100, got {self.student_percent}")
+        object.__setattr__(self, "drawn_as", f"{self.name}#{self.salt}" if self.salt else self.name)
         object.__setattr__(self, "plans", {role: tuple(self._plan(role)) for role in Role})
+
+    def upstream(self, role: Role) -> str:
+        return self.student if role is Role.STUDENT else self.teacher
 
     def _plan(self, primary: Role) -> list[Candidate]:
         upstreams: dict[str, str] = {Role.STUDENT: self.student, Role.TEACHER: self.teacher}
-        plan = [Candidate(upstreams[primary], primary)]
+        plan = [Candidate(self.upstream(primary), primary)]
         for entry in self.fallback.order:
             name = upstreams.get(entry, entry)
             if all(name != candidate.upstream for candidate in plan):
@@ -137,10 +150,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """All routes by name."""
+    """All routes by name. `force` is the kill switch of them all: stronger than that of a route."""
 
     by_name: Mapping[str, Route]
+    force: Role | None = None
 
     @classmethod
-    def of(cls, *routes: Route) -> "Routes":
-        return cls(MappingProxyType({route.name: route for route in routes}))
+    def of(cls, *routes: Route, force: Role | None = None) -> "Routes":
+        return cls(MappingProxyType({route.name: route for route in routes}), force)

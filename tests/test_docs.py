@@ -51,13 +51,18 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     code = page.read_text() if page == EXAMPLE else "\n".join(found[0] for found in CODE.finditer(page.read_text()))
     for name, rest in re.findall(r"(?<![-/.\w])understudy ([a-z]+)([^\n`;|&]*)", code):
         assert name in group.commands, f"understudy {name}: there are {', '.join(group.commands)}"
-        options = {option for parameter in group.commands[name].params for option in parameter.opts}
+        command = group.commands[name]
+        if isinstance(command, TyperGroup) and rest.split():
+            below = rest.split()[0]
+            assert below in command.commands, f"understudy {name} {below}: there are {', '.join(command.commands)}"
+            command = command.commands[below]
+        options = {option for parameter in command.params for option in parameter.opts}
         unknown = set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) - options
         assert not unknown, f"understudy {name} {unknown}: there are {', '.join(sorted(options))}"
 
 
 def test_every_error_of_the_gateway_is_documented() -> None:
-    pages = "".join((ROOT / "docs" / page).read_text() for page in ("applications.md", "traffic.md"))
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("applications.md", "control.md"))
     for kind in (kind for kind in vars(errors).values() if isinstance(kind, errors.ErrorKind)):
         lines = [line for line in pages.splitlines() if f"`{kind.code}`" in line]
         assert any(str(kind.status) in line for line in lines), f"{kind.status} `{kind.code}` is on no line"

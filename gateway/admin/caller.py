@@ -5,13 +5,16 @@ reaches it: by a form or script that sends to 127.0.0.1, or by a name of its own
 rebinding). So an open gateway is administered only under a name of this host, and not from pages.
 """
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 
-from gateway.config import is_loopback
-from gateway.face.errors import FORBIDDEN, INVALID_HTTP, ApiError
+from gateway.config import cut, is_loopback
+from gateway.face.errors import FORBIDDEN, INVALID_HTTP, INVALID_PARAMETER, ApiError
 from gateway.intake import identify
 from gateway.state import Gateway, Identity
 
@@ -51,3 +54,20 @@ def _from_this_host(request: Request) -> bool:
         return is_loopback(urlsplit(f"//{request.headers.get('host', '')}").hostname or "")
     except ValueError:  # what is no host
         return False
+
+
+class AdminRoute(APIRoute):
+    """An endpoint whose errors about parameters have the shape of all others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_or_refuse(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                name, came = str(first["loc"][-1]), cut(repr(first.get("input")))
+                raise ApiError(INVALID_PARAMETER, f"{name}: {first['msg']}, got {came}.", name) from None
+
+        return handle_or_refuse

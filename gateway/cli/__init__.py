@@ -4,9 +4,15 @@ import typer
 from rich.console import Console
 
 from gateway import __version__
+from gateway.cli.audit import audit
 from gateway.cli.check import check
 from gateway.cli.demo import demo
+from gateway.cli.kill import kill
+from gateway.cli.route import route
+from gateway.cli.score import score
 from gateway.cli.serve import serve
+from gateway.cli.status import status
+from gateway.cli.store import store
 from gateway.cli.traffic import traffic
 
 app = typer.Typer(
@@ -20,8 +26,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (serve, demo, check, traffic):
+for command in (serve, demo, check, traffic, kill, status, audit, score):
     app.command()(command)
+app.add_typer(route, name="route")
+app.add_typer(store, name="store")
 
 
 @app.command()

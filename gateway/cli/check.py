@@ -14,6 +14,7 @@ from rich.text import Text
 
 from gateway import config
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, fail
+from gateway.stores.url import shown
 from router_policies.routes import Deadlines, Role, Route
 
 Facts = Iterable[tuple[str, str]]
@@ -35,7 +36,7 @@ def check(config_file: ConfigOption = DEFAULT_CONFIG) -> None:
     console.print(Text.assemble((str(config_file), "bold"), " is valid."))
     _print(console, "Gateway", _gateway(settings))
     if settings.keys:
-        console.print(_title("Keys, limits per worker"), _keys(settings.keys))
+        console.print(_title("Keys, limits of all replicas together"), _keys(settings.keys))
     for name, route in settings.build_routes().by_name.items():
         _print(console, f"Route {name}", _route(route, settings.routes[name].fallback))
     for name, upstream in settings.upstreams.items():
@@ -63,7 +64,7 @@ def _gateway(settings: config.Config) -> Facts:
         yield "keys", "Open: no keys, so whoever reaches this loopback port may use it and change routes."
     else:
         yield "keys", f"{len(settings.keys)}, listed below; without one of them nobody gets in"
-    yield "store", f"live changes are kept in {settings.store_path}, and lie over what this file says"
+    yield "store", f"live changes are kept in {shown(settings.store)}, and lie over what this file says"
     yield "drain_s", f"requests under way get {_seconds(settings.drain_s)} to finish after SIGTERM"
     yield "routing_headers", "answers say who served and why" if settings.routing_headers else "off"
 

@@ -154,7 +154,8 @@ def _run(console: Console, stack: contextlib.ExitStack, once: bool, port: int | 
     console.print(f"\nAsking, {PERCENT} % of the sessions on the student:")
     _ask_all(console, client, _BEFORE, PERCENT, rows, started)
     flip = {"student_percent": 100, "reason": "the demo: everyone on the student"}
-    answer = httpx2.patch(f"{gateway.url}/admin/routes/{ROUTE}", json=flip, timeout=10, trust_env=False)
+    route, stands = f"{gateway.url}/admin/routes/{ROUTE}", {"if-match": "*"}
+    answer = httpx2.patch(route, json=flip, headers=stands, timeout=10, trust_env=False)
     if answer.is_error:
         raise DemoError(f"the traffic flip was refused with {answer.status_code}: {answer.text}")
     console.print(f"One PATCH of /admin/routes/{ROUTE} later, 100 %:")
@@ -306,7 +307,7 @@ def _say_where(console: Console, url: str, work: Path) -> None:
         "Ask something:",
         f"  curl -i {url}/v1/chat/completions {json_header} -H 'x-session-id: me' -d '{json.dumps(chat)}'",
         "Flip the traffic:",
-        f"  curl -X PATCH {url}/admin/routes/{ROUTE} {json_header} -d '{json.dumps(flip)}'",
+        f"  curl -X PATCH {url}/admin/routes/{ROUTE} {json_header} -H 'if-match: *' -d '{json.dumps(flip)}'",
         "",
         "Ctrl-C stops everything.",
     )

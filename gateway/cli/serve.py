@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from types import FrameType
@@ -20,9 +21,10 @@ from uvicorn.supervisors.multiprocess import Process
 from gateway import __version__, config
 from gateway.app import create_app
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, fail
+from gateway.control.last import LAST_FILE
 from gateway.state import CLIENT_IDLE_S
 from gateway.stores.protocols import StoreError
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.url import make_store
 from gateway.telemetry.metrics import MULTIPROC_DIR
 
 _HUNG_S = 60.0  # a worker that gives no sign of life for so long is replaced
@@ -47,7 +49,8 @@ def serve(
     """Serve the routes of a config file until SIGTERM or Ctrl-C.
 
     Ending is graceful: no new connections, requests under way are finished (for at most `drain_s`), exit code 0. Exit
-    code 1 says that it could not start, 3 that it ended by itself. The file is read once: a change needs a restart.
+    code 1 says that it could not start, 3 that it ended by itself. On SIGHUP the file is read again, and what it refers
+    to: secrets, keys, upstreams, routes and limits change while it serves; `listen`, `store` and `drain_s` do not.
     """
     try:
         settings = config.load(config_file)
@@ -77,8 +80,9 @@ def serve(
     if workers == 1:
         uvicorn.Server(server).run(sockets=[listener])
     else:
-        with tempfile.TemporaryDirectory(prefix="understudy-metrics-") as shared:
+        with tempfile.TemporaryDirectory(prefix="understudy-") as shared:
             os.environ[MULTIPROC_DIR] = shared
+            os.environ[LAST_FILE] = os.path.join(shared, "last.jsonl")
             supervisor = _Workers(server, sockets=[listener])
             supervisor.run()
             if supervisor.asked_to_end:
@@ -97,13 +101,18 @@ def _listen(listen: str) -> socket.socket:
 
 
 def _try_store(settings: config.Config) -> None:
-    store = SqliteStore(settings.store_path)
+    """A replica that cannot ask the store does not know what is live, and had better not start."""
     try:
-        store.open()
+        store = make_store(settings.store)
+        try:
+            store.open()
+            warnings = store.warnings()
+        finally:
+            store.close()
     except StoreError as error:
         fail(f"store: {error}")
-    finally:
-        store.close()
+    for warning in warnings:
+        _log.warning("store: %s", warning)
 
 
 class _Worker(Process):
@@ -152,6 +161,20 @@ class _Workers(Multiprocess):
                 return
             _log.warning("worker %s died and is replaced", worker.pid)
             self.processes[index] = self._started()
+
+    def handle_hup(self) -> None:
+        """Read the file again, for workers still to come, and let those there are do so too."""
+        settings: config.Config = self.config.app.args[0]  # type: ignore[union-attr]
+        try:
+            assert settings.file is not None
+            self.config.app = partial(create_app, config.load(settings.file))
+        except config.ConfigError as error:
+            _log.error("SIGHUP: nothing is changed, since the file cannot be used: %s", error)
+            return
+        for worker in self.processes:
+            if worker.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGHUP)
 
     def _started(self) -> Process:
         worker = _Worker(self.config, self.sockets)

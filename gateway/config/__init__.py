@@ -8,14 +8,13 @@
 
 from gateway.config.keys import KeyConfig, KeyLimitsConfig
 from gateway.config.problems import ConfigError, cut, describe
-from gateway.config.reading import load, parse
+from gateway.config.reading import is_reference, load, parse
 from gateway.config.root import Config, LimitsConfig, is_loopback, split_listen
-from gateway.config.routes import LIVE_KEYS, DeadlinesConfig, FallbackConfig, RouteConfig, VerifyConfig
+from gateway.config.routes import DeadlinesConfig, FallbackConfig, RouteConfig, VerifyConfig
 from gateway.config.upstreams import BreakerConfig, HealthConfig, PriceConfig, UpstreamConfig, UpstreamLimitsConfig
 from gateway.config.values import is_header_text
 
 __all__ = [
-    "LIVE_KEYS",
     "BreakerConfig",
     "Config",
     "ConfigError",
@@ -34,6 +33,7 @@ __all__ = [
     "describe",
     "is_header_text",
     "is_loopback",
+    "is_reference",
     "load",
     "parse",
     "split_listen",

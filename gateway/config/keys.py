@@ -29,7 +29,8 @@ AtMost = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None
 
 
 class KeyLimitsConfig(Model):
-    """What a key may use, per worker: `router_policies.budgets.KeyLimits`, as people write them. null: no limit."""
+    """What a key may use, of all replicas together: `router_policies.budgets.KeyLimits`, as people write them. null: no
+    limit."""
 
     requests_per_minute: AtMost = None
     tokens_per_minute: AtMost = None

@@ -1,4 +1,8 @@
-"""A config from a file: `${VAR}` is filled in, every key is checked, and then what keys say of each other."""
+"""A config from a file: `${...}` is filled in, every key is checked, and then what keys say of each other.
+
+`${VAR}` is an environment variable, `${file:PATH}` what a file holds, less the line's end it closes with: what secret
+managers mount. Files are read whenever the config is, so that a secret can be changed without a new process.
+"""
 
 import os
 import re
@@ -10,9 +14,12 @@ from pydantic import ValidationError
 from gateway import document
 from gateway.config.problems import ConfigError, describe, kind_of
 from gateway.config.root import Config, is_loopback, split_listen
+from gateway.packs import load_pack
+from router_policies.checks.pack import PackError
 from router_policies.routes import valid_name
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_REFERENCE = re.compile(r"\$\{(?:file:(?P<file>[^{}]+)|(?P<variable>[A-Za-z_][A-Za-z0-9_]*))\}")
+_LONGEST_FILE = 64 * 1024  # characters
 
 
 def load(path: Path, environ: dict[str, str] | None = None) -> Config:
@@ -27,7 +34,7 @@ def load(path: Path, environ: dict[str, str] | None = None) -> Config:
         raise ConfigError(str(path), [str(error)]) from None
     if not isinstance(content, dict):
         raise ConfigError(str(path), [f"expected a mapping of keys, got {kind_of(content)}"])
-    return parse(content, str(path), environ)
+    return parse(content, str(path), environ).written_in(path)
 
 
 def parse(content: dict[str, Any], source: str, environ: dict[str, str] | None = None) -> Config:
@@ -46,7 +53,12 @@ def parse(content: dict[str, Any], source: str, environ: dict[str, str] | None =
     problems = _cross_check(config)
     if problems:
         raise ConfigError(source, problems)
-    return config
+    return config.written_as(content)
+
+
+def is_reference(value: object) -> bool:
+    """Whether it stands for a secret that is kept elsewhere, and is none itself."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
 def _expand(value: Any, environ: dict[str, str], path: str, problems: list[str]) -> Any:
@@ -58,13 +70,30 @@ def _expand(value: Any, environ: dict[str, str], path: str, problems: list[str])
         return value
 
     def substitute(match: re.Match[str]) -> str:
-        name = match.group(1)
+        name = match["variable"]
+        if name is None:
+            return _read_secret(match["file"], path, problems)
         if name not in environ:
             problems.append(f"{path}: the environment variable {name} is not set")
             return ""
         return environ[name]
 
-    return _VARIABLE.sub(substitute, value)
+    return _REFERENCE.sub(substitute, value)
+
+
+def _read_secret(file: str, path: str, problems: list[str]) -> str:
+    try:
+        with open(file, encoding="utf-8") as opened:
+            text = opened.read(_LONGEST_FILE + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(
+            f"{path}: the file {file} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}"
+        )
+        return ""
+    if len(text) > _LONGEST_FILE:
+        problems.append(f"{path}: the file {file}: expected at most {_LONGEST_FILE} characters, got more")
+        return ""
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _cross_check(config: Config) -> list[str]:
@@ -81,6 +110,11 @@ def _cross_check(config: Config) -> list[str]:
             if entry not in ("teacher", "student") and entry not in config.upstreams:
                 path = f"routes.{name}.fallback.order.{index}"
                 problems.append(f"{path}: expected teacher, student or one of {known}, got {entry!r}")
+        for index, pack in enumerate(route.packs):
+            try:
+                load_pack(pack)
+            except PackError as error:
+                problems += [f"routes.{name}.packs.{index}: {line}" for line in str(error).splitlines()]
     for field in ("name", "key"):
         seen: set[str | bytes] = set()
         for index, key in enumerate(config.keys):

@@ -1,15 +1,19 @@
 """The whole of a config, and what clients may do."""
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from gateway.config.keys import KeyConfig
 from gateway.config.routes import RouteConfig
+from gateway.config.shadow import PairsConfig
 from gateway.config.upstreams import UpstreamConfig
 from gateway.config.values import Count, Model, Seconds
-from router_policies.routes import Routes
+from gateway.stores.url import check_url
+from router_policies.routes import Role, Routes
 
 
 class LimitsConfig(Model):
@@ -35,14 +39,22 @@ class LimitsConfig(Model):
 
 
 class Config(Model):
+    """`content` is what was written, references to secrets still in place: live changes are laid over that. `file` is
+    where, if in a file."""
+
     listen: str = "127.0.0.1:8080"
     store: str = "sqlite:///understudy.db"
     keys: list[KeyConfig] = Field(default=[])
     upstreams: dict[str, UpstreamConfig] = Field(min_length=1)
     routes: dict[str, RouteConfig] = Field(min_length=1)
+    force: Literal["teacher", "student"] | None = None
     limits: LimitsConfig = LimitsConfig()
+    pairs: PairsConfig = PairsConfig()
     drain_s: Seconds = 30.0
     routing_headers: bool = True
+    exchange_log: Annotated[str, Field(min_length=1)] | None = None
+    _content: Mapping[str, Any] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
 
     @field_validator("listen")
     @classmethod
@@ -53,8 +65,7 @@ class Config(Model):
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:
-        if not value.startswith("sqlite:///") or value == "sqlite:///":
-            raise ValueError(f"expected sqlite:///PATH (four slashes for an absolute path), got {value!r}")
+        check_url(value)
         return value
 
     @property
@@ -63,11 +74,25 @@ class Config(Model):
         return not self.keys
 
     @property
-    def store_path(self) -> Path:
-        return Path(self.store.removeprefix("sqlite:///"))
+    def content(self) -> Mapping[str, Any]:
+        return self._content
 
-    def build_routes(self) -> Routes:
-        return Routes.of(*(route.route(name) for name, route in self.routes.items()))
+    @property
+    def file(self) -> Path | None:
+        return self._file
+
+    def written_as(self, content: Mapping[str, Any]) -> "Config":
+        self._content = content
+        return self
+
+    def written_in(self, file: Path) -> "Config":
+        self._file = file
+        return self
+
+    def build_routes(self, versions: Mapping[str, int] | None = None) -> Routes:
+        """The routes, with the version of each that is not the file's."""
+        routes = (route.route(name, (versions or {}).get(name, 0)) for name, route in self.routes.items())
+        return Routes.of(*routes, force=Role(self.force) if self.force is not None else None)
 
 
 def split_listen(listen: str) -> tuple[str, int]:

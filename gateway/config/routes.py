@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from gateway.config.problems import cut
+from gateway.config.shadow import ShadowConfig
 from gateway.config.values import Flag, Model, Percent, Seconds
 from router_policies.failures import FailureKind
-from router_policies.routes import Deadlines, Fallback, MidStream, Route
+from router_policies.routes import Deadlines, Fallback, MidStream, Role, Route
 from router_policies.verify import Verify
 
 _STICKY = re.compile(r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]+|user|key")
@@ -78,14 +79,20 @@ class FallbackConfig(Model):
 
 
 class RouteConfig(Model):
-    """A route as people write it. What of it can be changed while serving is in `LIVE_KEYS`."""
+    """A route as people write it. All of it can be changed while serving. `max_step`: how many points `student_percent`
+    may rise in one live change; what lowers it is never refused."""
 
     teacher: str
     student: str
     student_percent: Percent = 0.0
+    max_step: Annotated[Percent, Field(gt=0)] = 50.0
+    force: Literal["teacher", "student"] | None = None
+    salt: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
     sticky: list[str] = Field(default=["header:x-session-id", "user", "key"])
     deadlines: DeadlinesConfig = DeadlinesConfig()
     fallback: FallbackConfig = FallbackConfig()
+    shadow: ShadowConfig | None = None
+    packs: list[Annotated[str, Field(min_length=1)]] = Field(default=["default"], min_length=1)
 
     @field_validator("sticky")
     @classmethod
@@ -101,11 +108,11 @@ class RouteConfig(Model):
             teacher=self.teacher,
             student=self.student,
             student_percent=self.student_percent,
+            force=Role(self.force) if self.force is not None else None,
+            salt=self.salt,
             sticky=tuple(source.lower() for source in self.sticky),
             deadlines=Deadlines(**self.deadlines.model_dump()),
             fallback=self.fallback.fallback(),
+            shadow=self.shadow.shadow() if self.shadow is not None else None,
             version=version,
         )
-
-
-LIVE_KEYS = frozenset({"student_percent"})

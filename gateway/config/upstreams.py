@@ -80,6 +80,7 @@ class UpstreamConfig(Model):
     base_urls: list[BaseUrl] = Field(default=[])
     affinity: Literal["none", "prefix"] = "none"
     model: str = Field(min_length=1)
+    revision: Annotated[str, Field(max_length=128)] = ""
     api_key: Secret | None = None
     price: PriceConfig = PriceConfig()
     context_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None

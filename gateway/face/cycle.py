@@ -60,7 +60,7 @@ class HotCycle:
     def __init__(self, face: "Face", endpoint: Endpoint, query: bytes, fields: RequestHeaders, version: str) -> None:
         self._chunked = version != "1.0"
         self.disconnected = False
-        self.keep_alive = self._chunked and face.parser.should_keep_alive()
+        self.keep_alive = self._chunked and face.parser.should_keep_alive() and not face.gateway.draining
         self.message_event = _NO_EVENT
         self.more_body = True
         self.response_complete = False

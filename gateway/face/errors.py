@@ -3,7 +3,9 @@
 An upstream's own errors are not here: they keep their status and body.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -29,6 +31,9 @@ WRONG_KEY = ErrorKind(401, _INVALID, "invalid_api_key")
 FORBIDDEN = ErrorKind(403, "permission_error", "admin_key_required")
 UNKNOWN_MODEL = ErrorKind(404, _INVALID, "model_not_found")
 UNKNOWN_ROUTE = ErrorKind(404, _INVALID, "route_not_found")
+UNKNOWN_UPSTREAM = ErrorKind(404, _INVALID, "upstream_not_found")
+UNKNOWN_KEY = ErrorKind(404, _INVALID, "key_not_found")
+UNKNOWN_VERSION = ErrorKind(404, _INVALID, "version_not_found")
 UNKNOWN_PATH = ErrorKind(404, _INVALID, "unknown_url")
 METHOD_NOT_ALLOWED = ErrorKind(405, _INVALID, "method_not_allowed")
 TOO_DEEP = ErrorKind(400, _INVALID, "json_too_deep")
@@ -53,26 +58,39 @@ UPSTREAM_UNAVAILABLE = ErrorKind(503, "server_error", "upstream_unavailable")
 TOO_MANY_CONNECTIONS = ErrorKind(503, "server_error", "too_many_connections")
 SHUTTING_DOWN = ErrorKind(503, "server_error", "shutting_down")
 STORE_UNAVAILABLE = ErrorKind(503, "server_error", "store_unavailable")
+STORE_OUTCOME_UNKNOWN = ErrorKind(503, "server_error", "store_outcome_unknown")
 VERSION_CONFLICT = ErrorKind(412, _INVALID, "version_conflict")
+PRECONDITION_REQUIRED = ErrorKind(428, _INVALID, "precondition_required")
+INVALID_PARAMETER = ErrorKind(422, _INVALID, "invalid_parameter")
 INVALID_CHANGE = ErrorKind(422, _INVALID, "invalid_change")
+STEP_TOO_LARGE = ErrorKind(422, _INVALID, "step_too_large")
 
 
 class ApiError(Exception):
     """An error on its way to a client: what was expected, what came, what to do, in `message`.
 
-    `retry_after_s`: when the same request may pass, in whole seconds, for the header `Retry-After`.
+    `retry_after_s`: when the same request may pass, in whole seconds, for the header `Retry-After`. `beside`: what the
+    body holds beside the error.
     """
 
     def __init__(
-        self, kind: ErrorKind, message: str, param: str | None = None, *, retry_after_s: int | None = None
+        self,
+        kind: ErrorKind,
+        message: str,
+        param: str | None = None,
+        *,
+        retry_after_s: int | None = None,
+        beside: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.beside = beside or {}
 
     @property
     def body(self) -> bytes:
         kind = self.kind
-        return _encode({"error": {"message": self.message, "type": kind.type, "param": self.param, "code": kind.code}})
+        error = {"message": self.message, "type": kind.type, "param": self.param, "code": kind.code}
+        return _encode({"error": error, **self.beside})

@@ -31,6 +31,7 @@ _BODY_BYTES_PER_S = 64 * 1024  # what a body that takes longer than `body_s` mus
 _READ_BYTES = 16 * 1024  # what a client must read within `reader_s` while more than that waits for it
 _OTHER_FILES = 64  # descriptors that are not connections: the store, the log, the listening socket
 _RESET = struct.pack("ii", 1, 0)  # close without waiting for anything: what waits is dropped
+_LAST_REQUEST_S = 0.5  # how long a request may take that was sent before the sender can know that the worker ends
 _LINGER_S = 2.0  # how long a refused upload is read and dropped, so that its sender gets to see the answer
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _NOTHING, _HEAD, _BODY = range(3)  # what of a request is being read
@@ -206,6 +207,8 @@ class Face(HttpToolsProtocol):
         if endpoint is None or self.parser.get_method() != b"POST":
             self._begin_cold()
             super().on_headers_complete()
+            if self.gateway.draining:
+                self.cycle.keep_alive = False
             self.headers = []  # what still comes are trailers, which nobody reads
             return
         self.headers = []
@@ -326,9 +329,22 @@ class Face(HttpToolsProtocol):
             self._active.ready()
 
     def shutdown(self) -> None:
-        """uvicorn is draining: what is under way is finished, then the connection closes."""
+        """uvicorn is draining: what is under way is finished, then the connection closes.
+
+        One that is idle is left open for a moment: a load balancer may have just sent a request on it, which would be
+        lost. It is answered, and told to close.
+        """
         self.gateway.draining = True
-        super().shutdown()
+        current: Any = self.cycle
+        if current is None or current.response_complete:
+            self.loop.call_later(_LAST_REQUEST_S, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _close_if_idle(self) -> None:
+        current: Any = self.cycle
+        if current is None or current.response_complete:
+            self.transport.close()
 
 
 def _head_too_large(most: int) -> ApiError:

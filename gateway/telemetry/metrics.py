@@ -5,6 +5,7 @@ With several workers prometheus-client keeps the values in files that all worker
 which `understudy serve` sets for the workers it starts), and a scrape of any worker gives the sum.
 """
 
+import math
 import os
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from router_policies.routes import Role, Routes
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 # 1 ms to 120 s; denser where chat answers lie. The same for TTFT and TTLT, so that one can be read against the other.
-_LATENCY_BUCKETS = (
+LATENCY_BUCKETS = (
     0.001,
     0.0025,
     0.005,
@@ -147,7 +148,7 @@ class Metrics:
     """The metrics of one process (or, with several workers, this worker's part of them)."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         common = ("route", "upstream", "role")
         timed = (*common, "stream", "outcome")
         counted = (*common, "reason", "outcome")
@@ -161,14 +162,14 @@ class Metrics:
             "understudy_time_to_first_token_seconds",
             "From the request's last byte in to the first content, reasoning or tool-call delta relayed.",
             timed,
-            buckets=_LATENCY_BUCKETS,
+            buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.ttlt = _Histogram(
             "understudy_time_to_last_token_seconds",
             "From the request's last byte in to the answer's last byte out.",
             timed,
-            buckets=_LATENCY_BUCKETS,
+            buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.overhead = _Histogram(
@@ -251,6 +252,11 @@ class Metrics:
             "understudy_upstream_refused",
             "Calls that were not sent: the queue was full, they waited too long in it, or every breaker is open.",
             ("upstream", "kind"),
+            registry=registry,
+        )
+        self._unlogged = Counter(
+            "understudy_exchange_log_dropped",
+            "Requests that are not in the exchange log, because it could not be written for too long.",
             registry=registry,
         )
         self._student_percent = Gauge(
@@ -344,15 +350,30 @@ class Metrics:
                 self._not_sent.labels(name, kind).inc(upstream.refused[kind])
                 upstream.refused[kind] = 0
 
-    def show_routes(self, routes: Routes) -> None:
+    def show_gone(self, upstream: str) -> None:
+        """An upstream is no more, or its place is taken: nothing is under way to what it was."""
+        for state in ("active", "idle"):
+            self._connections.labels(upstream, state).set(0)
+        self._queue_length.labels(upstream).set(0)
+        for state in REPLICA_STATES:
+            self._replicas.labels(upstream, state).set(0)
+
+    def show_routes(self, routes: Routes, before: Routes | None = None) -> None:
         """Set the gauges of the routes, and let the series of their good answers be there, at 0, before the first one:
         a rate cannot see the increment with which a series appears."""
+        for name in before.by_name if before is not None else ():
+            if name not in routes.by_name:  # several workers' values cannot be taken away, only be no number
+                self._student_percent.labels(name).set(math.nan)
+                self._route_version.labels(name).set(math.nan)
         for name, route in routes.by_name.items():
             for upstream, role in ((route.student, Role.STUDENT), (route.teacher, Role.TEACHER)):
                 for stream in (False, True):
                     self._of(name, upstream, role, Kind.PRIMARY, SPLIT, Outcome.OK, stream)
             self._student_percent.labels(name).set(route.student_percent)
             self._route_version.labels(name).set(route.version)
+
+    def show_log(self, dropped: int) -> None:
+        self._unlogged.inc(dropped)
 
     def show_store(self, up: bool) -> None:
         self._store_up.set(1 if up else 0)
@@ -361,7 +382,7 @@ class Metrics:
         """The text format 0.0.4. Reads files when there are several workers: not for the event loop's thread."""
         shared = os.environ.get(MULTIPROC_DIR)
         if not shared:
-            return generate_latest(self._registry)
+            return generate_latest(self.registry)
         _forget_dead_workers(Path(shared))
         registry = CollectorRegistry()
         MultiProcessCollector(registry, shared)  # type: ignore[no-untyped-call]

@@ -77,9 +77,14 @@ class Upstream:
         self._best_until = -math.inf
         self._in_flight = 0
         self._waiting: OrderedDict[Leg, _Waiting] = OrderedDict()
-        self._stopped = False
+        self._stopped = self._retired = False
         self._shown = config.routing_headers
         self._routing: dict[str, bytes] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way, or wait."""
+        return self._in_flight > 0 or bool(self._waiting)
 
     @property
     def waiting_count(self) -> int:
@@ -141,8 +146,9 @@ class Upstream:
         """Call it many times a second: tells those who waited too long, and looks after the health checks."""
         if self._stopped:
             return
-        for replica in self.replicas:
-            replica.tick(now)
+        if not self._retired:
+            for replica in self.replicas:
+                replica.tick(now)
         if self._waiting:
             self._expire(now)
 
@@ -150,6 +156,12 @@ class Upstream:
         """Call it about once a second: closes connections that are idle too long."""
         for replica in self.replicas:
             replica.sweep()
+
+    def retire(self) -> None:
+        """Its place is another's: it serves those who turn to it still, and its health is nobody's concern."""
+        self._retired = True
+        for replica in self.replicas:
+            replica.stop()
 
     def stop(self) -> None:
         """Nobody who waits is sent any more, and no health is checked: the worker is about to close."""

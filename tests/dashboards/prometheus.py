@@ -63,6 +63,7 @@ def run_prometheus(binary: str, directory: Path, gateway: str) -> Iterator[Prome
     config["global"] = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
     config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]
     [job] = [job for job in config["scrape_configs"] if job["job_name"] == "understudy"]
+    del job["dns_sd_configs"]
     job["static_configs"] = [{"targets": [gateway]}]
     config["scrape_configs"] = [job]
     config_file = directory / "prometheus.yml"

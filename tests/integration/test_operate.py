@@ -247,3 +247,21 @@ def test_many_clients_at_once_get_their_own_answers(
 def test_sigint_is_as_graceful_as_sigterm(to_student: GatewayProcess) -> None:
     to_student.process.send_signal(signal.SIGINT)
     assert to_student.process.wait(10) == 0
+
+
+def test_a_request_that_crosses_the_drain_is_answered(
+    gateway_process: StartGateway, student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    """A load balancer sends on an idle connection in the moment in which the worker begins to end."""
+    gateway = gateway_process(two_upstreams(student, teacher))
+    with RawClient(gateway.port) as idle, RawClient(gateway.port) as waiting:
+        for client in (idle, waiting):
+            client.send(post(BODY))
+            assert client.response()[0] == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "Shutting down" in gateway.log)
+        waiting.send(post(BODY))
+        status, headers, _ = waiting.response()
+        assert (status, headers["connection"]) == (200, "close")
+        assert idle.closed_within(2)
+    assert gateway.process.wait(10) == 0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_policies.budgets import Bucket, Budget, Exceeded, KeyLimits, Limit
@@ -31,6 +31,7 @@ def windows(admitted: list[tuple[float, int]]) -> Iterator[tuple[float, int]]:
             yield admitted[last][0] - admitted[first][0], total
 
 
+@settings(deadline=None)  # looks at every window: slow where others work too
 @given(rates, gaps)
 def test_no_window_admits_more_requests_than_a_minutes_worth_and_the_rate(rate: int, between: list[float]) -> None:
     budget = Budget(KeyLimits(requests_per_minute=rate))
@@ -46,6 +47,7 @@ def test_no_window_admits_more_requests_than_a_minutes_worth_and_the_rate(rate: 
         assert total <= rate + rate * length / 60 + 1e-3
 
 
+@settings(deadline=None)  # looks at every window: slow where others work too
 @given(rates, arrivals)
 def test_no_window_admits_more_tokens_than_a_minutes_worth_and_the_rate(
     rate: int, coming: list[tuple[float, int]]
@@ -180,3 +182,46 @@ def test_an_unused_reservation_is_given_back_and_a_full_bucket_stays_full() -> N
     budget.settle(60, 0, START + 1000)  # it had refilled meanwhile: no more than a minute's worth is there now
     assert budget.reserve(60, START + 1000) == 60
     exceeded(budget, 1, START + 1000)
+
+
+@given(
+    rates,
+    st.lists(st.tuples(st.integers(0, 3), st.floats(0, 5), st.integers(-2000, 5000)), max_size=60),
+)
+def test_what_several_took_is_told_once_and_all_go_on_with_one_level(
+    rate: int, taken: list[tuple[int, float, int]]
+) -> None:
+    """Four processes whose buckets are set, whenever one tells, to what a bucket of all has left."""
+    shared, own = Bucket(rate), [Bucket(rate) for _ in range(4)]
+    now = START
+    for who, gap, units in taken:
+        now += gap
+        own[who].take(units, now)
+        assert own[who].untold == units
+        shared.take(own[who].untold, now)
+        own[who].untold = 0
+        for bucket in own:
+            bucket.set_level(shared.level(now), now)
+    size = rate + sum(abs(units) for _, _, units in taken)
+    for bucket in own:
+        for later in (0, 1, 30, 1000):
+            assert math.isclose(bucket.level(now + later), shared.level(now + later), abs_tol=1e-6 * size)
+
+
+def test_requests_under_way_elsewhere_count() -> None:
+    budget = Budget(KeyLimits(concurrency=3))
+    budget.in_use_elsewhere = 2
+    budget.reserve(0, START)
+    refusal = exceeded(budget, 0, START)
+    assert (refusal.limit, refusal.allowed) == (Limit.CONCURRENCY, 3)
+    budget.in_use_elsewhere = 7  # both let some through at once
+    exceeded(budget, 0, START)
+    budget.in_use_elsewhere = 0
+    budget.reserve(0, START)
+    assert budget.in_use == 2
+
+
+def test_the_buckets_are_those_that_are_limited() -> None:
+    assert Budget(KeyLimits(concurrency=1)).buckets == {}
+    both = Budget(KeyLimits(requests_per_minute=5, tokens_per_minute=70)).buckets
+    assert {limit: bucket.capacity for limit, bucket in both.items()} == {Limit.REQUESTS: 5, Limit.TOKENS: 70}

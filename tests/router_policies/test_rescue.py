@@ -50,7 +50,9 @@ def test_a_limit_on_tokens_is_what_is_left_of_it(key: str, limit: object, left: 
     assert asked.request[key] == left
 
 
-@pytest.mark.parametrize(("blanks", "left"), [("", 5), (" ", 6), ("\n", 6), ("\n\n", 7), ("\n        ", 6), ("    ", 6)])
+@pytest.mark.parametrize(
+    ("blanks", "left"), [("", 5), (" ", 6), ("\n", 6), ("\n\n", 7), ("\n        ", 6), ("    ", 6)]
+)
 def test_whitespace_that_has_to_be_said_again_is_allowed_for(blanks: str, left: int) -> None:
     asked = continuation(CHAT, {**ASK, "max_tokens": 15}, spoken(f"The sea{blanks}"), Continues.VLLM, 10)
     assert isinstance(asked, Asked)

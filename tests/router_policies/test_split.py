@@ -120,3 +120,30 @@ def test_names_that_could_confuse_a_hash_or_a_header_are_refused(name: str) -> N
 def test_a_percentage_is_from_0_to_100(percent: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 100"):
         Route("chat", "big", "small", percent)
+
+
+@given(keys, percents)
+def test_the_kill_switch_beats_the_split(key: str, percent: float) -> None:
+    route = Route("chat", "big", "small", percent, force=Role.TEACHER)
+    decided = decide(Facts("chat", key), Routes.of(route))
+    assert (decided.role, decided.upstream, decided.reason, decided.propensity) == (
+        Role.TEACHER,
+        "big",
+        "kill_switch",
+        1.0,
+    )
+    everywhere = decide(Facts("chat", key), Routes.of(route, force=Role.STUDENT))
+    assert (everywhere.role, everywhere.upstream) == (Role.STUDENT, "small")
+    assert decided.point == everywhere.point == point(Salt.SPLIT, "chat", key)
+
+
+def test_another_salt_draws_all_sessions_anew() -> None:
+    def chosen(salt: str) -> list[bool]:
+        route = Route("chat", "big", "small", 30.0, salt=salt)
+        decided = (decide(Facts("chat", f"user={number}"), Routes.of(route)) for number in range(4000))
+        return [decision.role is Role.STUDENT for decision in decided]
+
+    one, other = chosen(""), chosen("again")
+    assert abs(sum(other) / 4000 - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 4000)
+    both = sum(a and b for a, b in zip(one, other, strict=True)) / 4000
+    assert abs(both - 0.09) < 4 * math.sqrt(0.09 * 0.91 / 4000)

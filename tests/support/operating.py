@@ -24,7 +24,8 @@ STREAM = json.dumps({"model": "support-chat", "stream": True, "messages": []}).e
 
 def patch(gateway: GatewayProcess, **change: object) -> httpx2.Response:
     body = {"reason": "a test", **change}
-    return httpx2.patch(f"{gateway.url}/admin/routes/support-chat", json=body, timeout=10)
+    url = f"{gateway.url}/admin/routes/support-chat"
+    return httpx2.patch(url, json={"override": True, **body}, headers={"if-match": "*"}, timeout=10)
 
 
 def served_by(gateway: GatewayProcess) -> str:

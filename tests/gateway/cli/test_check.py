@@ -99,8 +99,14 @@ def test_every_fact_is_there_at_any_width(everything: Path, width: int) -> None:
     said = sections(shown(everything, width))
     big, huge, small = said["Upstream big"], said["Upstream huge"], said["Upstream small"]
     assert said["Gateway"]["keys"].startswith("3, listed below")
-    assert said["Keys, limits per worker"]["shop-app"].split() == ["app", "shop", *("no", "limit") * 3]
-    assert said["Keys, limits per worker"]["batch [bold]"].split() == ["app", "default", "600", "200,000", "50"]
+    assert said["Keys, limits of all replicas together"]["shop-app"].split() == ["app", "shop", *("no", "limit") * 3]
+    assert said["Keys, limits of all replicas together"]["batch [bold]"].split() == [
+        "app",
+        "default",
+        "600",
+        "200,000",
+        "50",
+    ]
     assert big["base_url"] == "https://teacher.internal/v1"
     assert (big["model"], big["api_key"], huge["api_key"]) == ("llama-70b", "set", "none")
     assert big["price"] == "USD per 1M tokens: 2.5 in, 2.5 in from the cache, 10.0 out"
@@ -191,7 +197,7 @@ def test_an_open_gateway_says_so(tmp_path: Path) -> None:
     path.write_text("upstreams: {a: {base_url: http://h/v1, model: m}}\nroutes: {r: {teacher: a, student: a}}\n")
     said = sections(shown(path, 120))
     assert said["Gateway"]["keys"].startswith("Open: no keys")
-    assert "Keys, limits per worker" not in said
+    assert "Keys, limits of all replicas together" not in said
 
 
 def test_a_config_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What happens once an answer has been given: nothing here can slow or change one."""
