@@ -20,6 +20,7 @@ class Salt(StrEnum):
     SPLIT = "split"
     SHADOW = "shadow"
     REVIEW = "review"
+    NET = "net"
 
 
 @lru_cache(maxsize=8192)  # a session asks again and again

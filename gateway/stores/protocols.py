@@ -49,7 +49,8 @@ class Undo:
 class Draft:
     """A change to be made. `version` is the one that it makes, one more than the one that stands. `action` says what
     was done, in one word: change, replace, delete, revert, kill, expire. `document` is what lies over the config file
-    afterwards: mappings are merged, anything else replaces, `{"deleted": true}` takes away. `changed_at`: seconds since the epoch."""
+    afterwards: mappings are merged, anything else replaces, `{"deleted": true}` takes away. `changed_at`: seconds since
+    the epoch."""
 
     key: Key
     version: int

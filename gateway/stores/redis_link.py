@@ -9,7 +9,7 @@ time left. So it ends within some two seconds, however Redis fails.
 """
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import redis
@@ -36,6 +36,7 @@ from gateway.stores.url import RedisUrl
 CONNECT_S = 0.5
 READ_S = 1.0
 AGAIN_S = 0.7  # after that, nothing is begun again
+_PAUSE_S = 0.05
 _ASK_CONNECT_S, _ASK_READ_S = 0.3, 0.5  # of sentinels and cluster nodes: there are others
 
 Client = Any  # redis.Redis, whose methods are typed as if they might be coroutines too
@@ -55,13 +56,16 @@ class Link:
     def run(self, do: Callable[[Client], T]) -> T:
         """What `do` returns, which may be done twice. Raises `StoreError`."""
         began = monotonic()
+        tried = False
         while True:
             try:
                 return do(self.client())
             except (RedisError, OSError) as error:
                 self.forget_if_lost(error)
-                if not is_lost(error) or monotonic() - began > AGAIN_S:
+                if not is_lost(error) or tried or monotonic() - began > AGAIN_S:
                     raise StoreError(self.plain(error)) from error
+            tried = True
+            sleep(_PAUSE_S)  # a server that refuses does so at once, and would be asked a thousand times
 
     def client(self) -> Client:
         """A client of the server that may write, whose schema is this version's. Raises `RedisError`, `OSError`,

@@ -125,8 +125,9 @@ def _f1(ours: Counter[str], theirs: Counter[str]) -> float:
 
 
 def chrf(ours: str, theirs: str) -> float:
-    """chrF (Popović, WMT 2015) with beta 1: neither text is the reference, so it is the same from both sides. Without word
-    n-grams, blanks left out, over as many orders as both texts have."""
+    """chrF (Popović, WMT 2015) with beta 1: neither text is the reference, so it is the same from both sides.
+
+    Without word n-grams, blanks left out, over as many orders as both texts have."""
     one, two = "".join(ours[:_CHRF_CHARS].split()), "".join(theirs[:_CHRF_CHARS].split())
     precision = recall = 0.0
     orders = min(_CHRF_ORDER, len(one), len(two))

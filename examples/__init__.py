@@ -1,0 +1,1 @@
+"""Examples; a package so that tests and tools can import the generators."""
