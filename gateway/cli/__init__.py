@@ -8,6 +8,8 @@ from gateway.cli.audit import audit
 from gateway.cli.check import check
 from gateway.cli.demo import demo
 from gateway.cli.kill import kill
+from gateway.cli.replay import replay
+from gateway.cli.rollout import rollout
 from gateway.cli.route import route
 from gateway.cli.score import score
 from gateway.cli.serve import serve
@@ -26,9 +28,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (serve, demo, check, traffic, kill, status, audit, score):
+for command in (serve, demo, check, traffic, kill, status, audit, score, replay):
     app.command()(command)
 app.add_typer(route, name="route")
+app.add_typer(rollout, name="rollout")
 app.add_typer(store, name="store")
 
 
