@@ -67,6 +67,7 @@ class RedisStore:
         self._channel = self._key("changes")
         self._listening = threading.Lock()
         self._messages: Any = None
+        self._listener: Client | None = None  # kept, for a client that nobody has any more closes what it opened
         self._closed = threading.Event()
 
     def open(self) -> None:
@@ -176,7 +177,16 @@ class RedisStore:
             )
         if info.get("maxmemory") and str(info.get("maxmemory_policy")).startswith("allkeys"):
             said.append(f"maxmemory-policy is {info['maxmemory_policy']}: changes may be evicted. Set noeviction.")
+        if not self._link.run(self._may_publish):
+            said.append(f"messages on {self._channel} are not allowed, so changes are seen late. Allow &{self._channel}.")
         return [f"{self._link.name}: {text}" for text in said]
+
+    def _may_publish(self, client: Client) -> bool:
+        try:
+            client.publish(self._channel, 0)
+        except NoPermissionError:
+            return False
+        return True
 
     def close(self) -> None:
         """A `wait` under way returns within half a second."""
@@ -299,7 +309,8 @@ class RedisStore:
         if self._messages is not None:
             return
         try:
-            self._messages = self._link.client().pubsub()
+            self._listener = self._link.client()
+            self._messages = self._listener.pubsub()
             self._messages.subscribe(self._channel)
             if self._messages.get_message(timeout=1.0) is None:  # that it is subscribed
                 self._deaf()
@@ -327,6 +338,7 @@ class RedisStore:
         messages, self._messages = self._messages, None
         if messages is not None:
             messages.close()
+        self._listener = None
 
 
 def _split(head: str | None) -> tuple[int, str]:

@@ -59,7 +59,7 @@ for i = 5, #ARGV, 5 do
   redis.call('RPUSH', KEYS[tonumber(ARGV[i + 4])], ARGV[i])
 end
 redis.call('SET', KEYS[2], ARGV[3])
-redis.call('PUBLISH', ARGV[4], ARGV[#ARGV - 4])
+redis.pcall('PUBLISH', ARGV[4], ARGV[#ARGV - 4])  -- who may not publish has written all the same
 return {'done'}
 """
 

@@ -335,3 +335,32 @@ def test_a_cluster_leads_to_the_node_that_has_the_keys_and_to_the_next(tmp_path:
             store.close()
         with replica.client() as client:
             assert client.hlen("{understudy}:trail") >= 9
+
+
+def test_who_may_not_send_messages_still_writes_and_is_told(own_redis: RedisServer) -> None:
+    """Redis 7 gives a new user no channels. What the script wrote before it would publish stays written."""
+    with own_redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "gateway", "on", ">secret", "~*", "+@all")
+    store = make_store(f"redis://gateway:secret@127.0.0.1:{own_redis.port}/0")
+    write(store)
+    assert store.head()[0] == 1
+    began = monotonic()
+    store.wait(1, 0.6)
+    assert monotonic() - began >= 0.5
+    assert ["messages on {understudy}:changes are not allowed" in warning for warning in store.warnings()] == [True]
+    store.close()
+
+
+def test_a_client_that_another_thread_lets_go_of_takes_no_listener_with_it(own_redis: RedisServer) -> None:
+    store = make_store(own_redis.url)
+    assert isinstance(store, gateway.stores.redis.RedisStore)
+    store.open()
+    link = store._link
+    cut_off = gateway.stores.redis.redis.ConnectionError("cut off")
+    thread = threading.Timer(0.2, lambda: link.forget_if_lost(cut_off))
+    thread.start()
+    store.wait(0, 1.0)
+    thread.join()
+    write(store)
+    store.wait(0, 1.0)
+    store.close()
