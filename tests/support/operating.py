@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx2
 import psutil
@@ -37,8 +38,12 @@ def served_by(gateway: GatewayProcess) -> str:
 
 def workers_of(gateway: GatewayProcess) -> list[psutil.Process]:
     parent = psutil.Process(gateway.process.pid)
-    running = [child for child in parent.children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in running if "spawn_main" in " ".join(child.cmdline())]
+    workers = []
+    for child in parent.children():
+        with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):  # it ends while it is looked at
+            if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline()):
+                workers.append(child)
+    return workers
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
