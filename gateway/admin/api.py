@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter
 
-from gateway.admin import audit, kill, status
+from gateway.admin import audit, kill, shadow, status
 from gateway.admin.documents import documents
 
 router = APIRouter()
-for part in (documents("route"), documents("upstream"), documents("key"), kill.router, audit.router, status.router):
+own = (kill.router, audit.router, status.router, shadow.router)
+for part in (documents("route"), documents("upstream"), documents("key"), *own):
     router.include_router(part)

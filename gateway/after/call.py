@@ -97,8 +97,9 @@ class _Collector:
             self.blames = self._status >= 500 or self._status in (401, 408, 429)
             self._end(f"it answered with the status {self._status}")
             return
+        self.parts = [b"".join(self.parts)]
         try:
-            self.usage, error = read_answer(b"".join(self.parts), self._endpoint)
+            self.usage, error = read_answer(self.parts[0], self._endpoint)
             self._end("it answered with an error" if error else "" if not self._stream else "a stream was asked for")
         except ValueError as problem:
             self._end(str(problem))

@@ -68,17 +68,24 @@ class Scorer:
 
     async def _run(self, work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         async with self._one_at_a_time:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
-                await asyncio.to_thread(self._pool.submit, _nothing)  # starting it takes milliseconds
-            running = asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
             try:
-                return await asyncio.wait_for(running, _TIMEOUT_S)
+                pool = self._pool or await self._started()
+                try:
+                    running = pool.submit(work, *args, **kwargs)
+                except BrokenProcessPool:  # it has died since the last time
+                    self._end()
+                    running = (await self._started()).submit(work, *args, **kwargs)
+                return await asyncio.wait_for(asyncio.wrap_future(running), _TIMEOUT_S)
             except (BrokenProcessPool, TimeoutError) as error:
                 self._end()
                 raise ScorerError(f"the scoring process was lost: {error or 'it took too long'}") from None
             except Exception as error:  # whatever a check fails on, or a pack that is no more
                 raise ScorerError(f"{type(error).__name__}: {error}") from None
+
+    async def _started(self) -> ProcessPoolExecutor:
+        pool = self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
+        await asyncio.to_thread(pool.submit, _nothing)  # starting the process takes milliseconds
+        return pool
 
     def _end(self) -> None:
         pool, self._pool = self._pool, None
@@ -128,10 +135,10 @@ def _score(packs: tuple[str, ...], endpoint: str, request: bytes, student: bytes
     ours, theirs = read_answer(endpoint, student), read_answer(endpoint, teacher)
     verdicts = [{**asdict(one), "path": one.path[:_LONGEST_NAME]} for one in verdict(pack, told, ours, theirs)]
     texts = {"request": _turns(told), "student": _shown(ours), "teacher": _shown(theirs)}
-    return Scored(pack.key, tuple(json.loads(_json(verdicts))), _json(texts))
+    return Scored(pack.key, tuple(json.loads(as_json(verdicts))), as_json(texts))
 
 
-def _json(document: Any) -> str:
+def as_json(document: Any) -> str:
     """Half a surrogate pair, which a model may say, is no text that could be stored."""
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace").decode()
 

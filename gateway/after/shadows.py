@@ -207,8 +207,23 @@ class Shadows:
         self._metrics.spent(route, upstream, answered.cost_nano_usd)
 
     def within_budget(self, route: str, most_nano_usd: int | None) -> bool:
+        return most_nano_usd is None or self.spent_today_on(route) < most_nano_usd
+
+    # For people.
+
+    def spent_today_on(self, route: str) -> int:
+        """By all replicas, nano-dollars."""
         self._turn_day()
-        return most_nano_usd is None or self._spent.get(route, 0) + self.others_spent.get(route, 0) < most_nano_usd
+        return self._spent.get(route, 0) + self.others_spent.get(route, 0)
+
+    def unusable(self, route: str) -> list[str]:
+        """The upstreams of a route that are not asked now, as their servers fail."""
+        mirror = self._mirrors.get(route)
+        setting = mirror.setting if mirror is not None else None
+        if setting is None:
+            return []
+        own = {role: any(replica.usable for replica in setting.upstreams[role].replicas) for role in setting.models}
+        return [model.upstream for role, model in setting.models.items() if not (setting.usable(role) and own[role])]
 
     def _turn_day(self) -> None:
         day = int(time() // _DAY_S)
@@ -252,7 +267,9 @@ class Shadows:
             await upstream.close()
         paused = monotonic() < self._paused_until
         for name, mirror in self._mirrors.items():
-            self._metrics.show(name, mirror.waiting, mirror.waiting_bytes, paused)
+            setting = mirror.setting
+            budget = setting.shadow.max_nano_usd_per_day if setting is not None else None
+            self._metrics.show(name, mirror.waiting, mirror.waiting_bytes, paused and setting is not None, budget)
         self._metrics.dropped(self.outbox.dropped)
         self.outbox.dropped = 0
 

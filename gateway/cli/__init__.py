@@ -13,6 +13,7 @@ from gateway.cli.rollout import rollout
 from gateway.cli.route import route
 from gateway.cli.score import score
 from gateway.cli.serve import serve
+from gateway.cli.shadow import pairs, shadow
 from gateway.cli.status import status
 from gateway.cli.store import store
 from gateway.cli.traffic import traffic
@@ -28,10 +29,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (serve, demo, check, traffic, kill, status, audit, score, replay):
+for command in (serve, demo, check, traffic, kill, status, audit, shadow, pairs, score, replay):
     app.command()(command)
 app.add_typer(route, name="route")
-app.add_typer(rollout, name="rollout")
+app.add_typer(rollout, name="rollout", hidden=True)  # until a gateway answers it
 app.add_typer(store, name="store")
 
 

@@ -178,7 +178,7 @@ class RedisStore:
         if info.get("maxmemory") and str(info.get("maxmemory_policy")).startswith("allkeys"):
             said.append(f"maxmemory-policy is {info['maxmemory_policy']}: changes may be evicted. Set noeviction.")
         if not self._link.run(self._may_publish):
-            said.append(f"messages on {self._channel} are not allowed, so changes are seen late. Allow &{self._channel}.")
+            said.append(f"messages on {self._channel} are not allowed: changes are seen late. Allow &{self._channel}.")
         return [f"{self._link.name}: {text}" for text in said]
 
     def _may_publish(self, client: Client) -> bool:

@@ -1,5 +1,7 @@
 """The metrics of shadow mode. Told of a sample or a pair at a time, of which there are far fewer than of requests."""
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.after.sample import Record, Side
@@ -63,6 +65,13 @@ class ShadowMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._budget = Gauge(
+            "understudy_shadow_budget_nano_usd",
+            "What mirroring may cost in a day; no number if there is no limit, or nothing is mirrored.",
+            ("route",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self._dropped = Counter(
             "understudy_shadow_records_dropped",
             "Records of samples that are not kept, because the store could not be written for too long.",
@@ -105,7 +114,8 @@ class ShadowMetrics:
     def dropped(self, records: int) -> None:
         self._dropped.inc(records)
 
-    def show(self, route: str, waiting: int, waiting_bytes: int, paused: bool) -> None:
+    def show(self, route: str, waiting: int, waiting_bytes: int, paused: bool, budget_nano_usd: int | None) -> None:
         self._queue.labels(route).set(waiting)
         self._queue_bytes.labels(route).set(waiting_bytes)
         self._paused.labels(route).set(1 if paused else 0)
+        self._budget.labels(route).set(math.nan if budget_nano_usd is None else budget_nano_usd)

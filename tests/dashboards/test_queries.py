@@ -91,7 +91,8 @@ def _teacher(request: Received) -> Iterable[Step]:
 @contextmanager
 def _gateway(directory: Path) -> Iterator[GatewayProcess]:
     with ScriptedUpstream(_student) as student, ScriptedUpstream(_teacher) as teacher:
-        gateway = GatewayProcess(two_upstreams(student, teacher), directory / "gateway")
+        shadow = {"sample": {"default": 1.0}, "aa_sample": 1.0}
+        gateway = GatewayProcess(two_upstreams(student, teacher, shadow=shadow), directory / "gateway")
         try:
             yield gateway
         finally:
@@ -156,6 +157,8 @@ def scene(prometheus_binary: str, tmp_path_factory: pytest.TempPathFactory) -> I
         prometheus.wait_for_number("count(route_role:understudy_cost_usd:increase1h > 0) == 2")
         failed = f'rate(understudy_requests_total{{reason!="split"}}[{RATE_INTERVAL}])'
         prometheus.wait_for_number(f"count(sum by (reason) ({failed}) > 0) == 3")  # FAIL, BREAK and JSON
+        paired = f"rate(understudy_shadow_pairs_total[{RATE_INTERVAL}])"
+        prometheus.wait_for_number(f"count(sum by (arm) ({paired}) > 0) == 2")
         yield Scene(prometheus, httpx2.get(f"{gateway.url}/metrics", timeout=10).text)
 
 
