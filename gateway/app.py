@@ -48,6 +48,8 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
     async with Supervisor() as supervisor:
         gateway.apply(config, {}, 0)  # the file's, until the store answers
         await watch.start()
+        with suppress(StoreError, ConfigError):
+            await door.ask(ANSWER_S, door.effective, door.standing)  # once, or the first who looks would wait for it
         await gateway.keep_house()
         supervisor.every(TICK_S, "deadlines", gateway.tick)
         supervisor.every(0.0, "follow the store", watch.follow)
