@@ -9,6 +9,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
@@ -139,6 +140,13 @@ class _TapStream(httpcore2.AsyncNetworkStream):
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
+        """The client stops reading at an error event; what the gateway says after it is of interest here."""
+        reply = self._reply
+        if reply is not None:
+            read_response(reply)
+            with suppress(httpcore2.ReadError, httpcore2.ReadTimeout):
+                while not reply.whole and await self.read(65536, 0.5):
+                    read_response(reply)
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
