@@ -222,7 +222,7 @@ async def test_every_sample_has_one_end_whatever_happens(
             await asyncio.sleep(random_.random() * 0.005)
     found: list[Record] = waiting(gateway)
     assert Counter((record.pair_id, record.arm) for record in found).most_common(1)[0][1] == 1
-    assert len(found) == sampled(gateway) > 60
+    assert len(found) == sampled(gateway) > 20, "how many are drawn is chance; that few would be a broken draw"
     lost = Counter((record.arm, record.reason) for record in found)
     for arm in Arm:
         assert value(gateway, "understudy_shadow_pairs_total", route="chat", arm=arm.value) == lost[arm, None]
