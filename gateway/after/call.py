@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 from gateway.face.openai import Endpoint
@@ -17,6 +18,9 @@ from router_policies.shadow import Reason
 
 _CONNECT_S = 5.0
 _FINISH_S = 1.0  # how long a stream that has given its finish reason may take to say the rest
+# A stream is read no faster than this: an event costs microseconds to look at, and a server that sends them without end
+# would take the event loop from those who are served. It is ten times what the fastest model says.
+_SLICE, _PACE_S = 16 * 1024, 0.05
 _BYTES_PER_TOKEN = 4
 
 
@@ -42,10 +46,12 @@ class Answered:
 
 class _Collector:
     """A `ResponseSink` that keeps what comes. `blames`: whether the server is to blame for what was wrong, and not the
-    request, or that it was not sent."""
+    request, or that it was not sent. Mutable state besides: of a stream `_held`, what has come and was not looked at
+    yet, `_sliced`, how much was since `_slice_at`, and `_after`, what has come after it."""
 
     def __init__(self, endpoint: Endpoint, *, stream: bool, choices: int, most_bytes: int) -> None:
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()  # what was wrong, "" for nothing
+        self.leg: Leg | None = None
         self.parts: list[bytes] = []
         self.usage: Usage | None = None
         self.tokens = 0
@@ -57,6 +63,9 @@ class _Collector:
         self._status = 0
         self._finishing = False
         self._watch: StreamWatch | None = None
+        self._held = bytearray()
+        self._sliced, self._slice_at = 0, 0.0
+        self._after: Callable[[], None] | None = None
 
     def head(self, status: int, headers: Headers) -> None:
         self._status = status
@@ -70,22 +79,65 @@ class _Collector:
         self._left -= len(data)  # before anything is left out of it: what is held back counts too
         if self._left < 0:
             self._end("its answer is too large to be compared")
-            return
-        watch = self._watch
-        if watch is None:
+        elif self._watch is None:
             self.parts.append(data)
-            return
+        elif self._held:
+            self._held += data
+        else:
+            self._look(self._watch, data)
+
+    def end(self) -> None:
+        if self._held:
+            self._after = self._ended
+        else:
+            self._ended()
+
+    def fault(self, fault: UpstreamFault) -> None:
+        if self._held:
+            self._after = partial(self._failed, fault)
+        else:
+            self._failed(fault)
+
+    def _look(self, watch: StreamWatch, data: bytes) -> None:
+        """At as much of a stream as there is time for."""
+        now = monotonic()
+        if now - self._slice_at >= _PACE_S:
+            self._sliced, self._slice_at = 0, now
+        room = max(0, _SLICE - self._sliced)
+        self._sliced += min(room, len(data))
+        if len(data) > room:
+            self._held += data[room:]
+            self._pace(now)
+            data = data[:room]
         self.parts.append(watch.feed(data))
         self.tokens = watch.tokens
         if watch.first_token and self.ttft_at is None:
-            self.ttft_at = monotonic()
+            self.ttft_at = now
         if watch.error is not None or watch.broken or watch.done:
             self._judge(watch)
         elif watch.finished and not self._finishing:
             self._finishing = True
             asyncio.get_running_loop().call_later(_FINISH_S, self._judge, watch)
 
-    def end(self) -> None:
+    def _pace(self, now: float) -> None:
+        if self.leg is not None:
+            self.leg.pause()
+        asyncio.get_running_loop().call_later(self._slice_at + _PACE_S - now, self._go_on)
+
+    def _go_on(self) -> None:
+        assert self._watch is not None
+        held, self._held = self._held, bytearray()
+        if self.over.done():
+            return
+        self._look(self._watch, bytes(held))
+        if self._held:
+            return
+        if self._after is not None:
+            self._after()
+        elif self.leg is not None:
+            self.leg.resume()
+
+    def _ended(self) -> None:
         watch = self._watch
         if self.over.done():
             return
@@ -104,7 +156,7 @@ class _Collector:
         except ValueError as problem:
             self._end(str(problem))
 
-    def fault(self, fault: UpstreamFault) -> None:
+    def _failed(self, fault: UpstreamFault) -> None:
         if self._watch is not None and self._watch.finished:
             self._judge(self._watch)
         else:
@@ -149,6 +201,7 @@ async def call(
         if unavailable.kind is FailureKind.BREAKER:
             return Answered.none(Reason.CIRCUIT_OPEN, "the breaker of its mirrored calls is open")
         return Answered.none(Reason.SHADOW_FAILED, "as many calls to it are under way and wait as may")
+    sink.leg = leg
     failed: Reason | None = Reason.CANCELLED
     problem = ""
     try:

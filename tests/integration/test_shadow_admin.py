@@ -1,7 +1,11 @@
 """Shadow mode as it is told over HTTP and by the commands, by a real gateway of two workers."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,6 +14,8 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.config.shadow import PairsConfig, ShadowConfig
+from router_policies.shadow import Reason
 from tests.support.configs import two_upstreams
 from tests.support.operating import APP, KEYS, SRE, wait_until
 from tests.support.processes import GatewayProcess
@@ -188,3 +194,29 @@ def test_why_nothing_is_mirrored(tmp_path_factory: pytest.TempPathFactory) -> No
         (stop,) = told(gateway)["stopped"]
         assert stop == {"because": "budget", "detail": "0 of 0 dollars are spent today (UTC)"}
         gateway.kill()
+
+
+def test_the_page_is_true(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What docs/shadow.md prints to be typed, typed; and every reason and key in its tables."""
+    page = (Path(__file__).parents[2] / "docs" / "shadow.md").read_text()
+    for name in (*Reason, *ShadowConfig.model_fields, *PairsConfig.model_fields, "sample.default", "sample.high_risk"):
+        assert f"`{name}`" in page or f"  {name}: " in page or name == "sample"
+    block = page.split("```sh\n")[1].split("```")[0]
+    first, commands = block.split("\n", 1)
+    assert first.startswith("export UNDERSTUDY_URL=")
+    with ScriptedUpstream(well_behaved()) as upstream:
+        gateway = GatewayProcess(
+            {**two_upstreams(upstream, upstream), **KEYS}, tmp_path_factory.mktemp("page"), env={"COLUMNS": "160"}
+        )
+        aids = f"""set -euo pipefail
+        understudy() {{ '{sys.executable}' -m gateway.cli "$@"; }}
+        curl() {{ command curl --fail-with-body -sS "$@"; }}
+        """
+        env = {**os.environ, "UNDERSTUDY_URL": gateway.url, "UNDERSTUDY_KEY": "sre-key-secret"}
+        script = ["bash", "-c", aids + commands]
+        done = subprocess.run(script, capture_output=True, text=True, timeout=60, env=env)
+        gateway.kill()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "support-chat: mirrors 0.1 of requests" in done.stdout
+    assert "of 20 dollars" in done.stdout
+    assert "There is none." in done.stdout

@@ -5,6 +5,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable
+from time import process_time
 from typing import Any
 
 import pytest
@@ -131,6 +132,31 @@ async def test_a_stream_that_has_said_all_need_not_be_closed(
         await ask(gateway, stream=True)
         (record,) = await records(gateway, 1)
     assert record.reason is None, record.detail
+
+
+async def test_a_flood_is_read_slowly_and_a_long_burst_to_its_end(
+    student: ScriptedUpstream, teacher: ScriptedUpstream
+) -> None:
+    burst = b"".join(stream_events(["x" * 100] * 400, usage=True))  # 100 kB at once, and nothing is lost of it
+    endless = b"".join(stream_events(["x" * 100] * 400, usage=False)[:-2])
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    teacher.script = lambda request: [head, burst, CLOSE]
+    async with gateway_of(student, teacher, shadow={**ALL, "timeout_s": 2}) as gateway:
+        await ask(gateway, stream=True)
+        (record,) = await records(gateway, 1)
+        (filed,) = gateway.shadows.outbox
+        assert record.reason is None, record.detail
+        assert json.loads(filed.texts or "")["teacher"]["text"] == "x" * 40_000
+        assert record.teacher is not None
+        assert record.teacher.ttft_s is not None
+        assert record.teacher.ttft_s < 0.2 < record.teacher.ttlt_s
+        teacher.script = lambda request: [head, *[endless] * 1000]
+        begun = process_time()
+        await ask(gateway, stream=True)
+        flooded = (await records(gateway, 2))[1]
+        took_s = process_time() - begun
+    assert (flooded.reason, flooded.detail) == (Reason.TIMEOUT, "no whole answer within 2 s")
+    assert took_s < 1.0  # of 2 s
 
 
 async def test_what_was_cut_off_is_paid_for_all_the_same(student: ScriptedUpstream, teacher: ScriptedUpstream) -> None:

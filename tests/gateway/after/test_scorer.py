@@ -75,6 +75,14 @@ async def test_it_is_started_anew_when_it_was_killed() -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux has it")
+async def test_it_runs_when_nobody_else_wants_to() -> None:
+    async with scorer() as one:
+        await one.score(pair("Hello"))
+        policies = [os.sched_getscheduler(child.pid) for child in _children(os.getpid())]
+    assert os.SCHED_IDLE in policies
+
+
 def _children(pid: int) -> list[psutil.Process]:
     running = [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
     return [child for child in running if "spawn_main" in " ".join(child.cmdline())]
