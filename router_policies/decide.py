@@ -1,8 +1,9 @@
-"""Where a request goes, and why."""
+"""Where a request goes, and why: the split's word, and what risk says over it."""
 
 import msgspec
 
 from router_policies.facts import Facts
+from router_policies.risk.judged import Judged
 from router_policies.routes import Role, Route, Routes
 from router_policies.split import Salt, point
 
@@ -15,6 +16,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     It is 1 where the split leaves no choice (0 % or 100 %), never 0. `point` is the key's place on the route, whatever
     was decided: two requests of a session have the same, and a log of it can be replayed under another weight.
+    `judged`: its risk, on a route that looks at that; `propensity` is then over the net's draw too.
     """
 
     route: Route
@@ -23,10 +25,15 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str
     propensity: float
     point: float
+    judged: Judged | None = None
 
 
 class UnknownRoute(LookupError):
     """The model name asked for is no route."""
+
+
+class TeacherMissing(Exception):
+    """The request was the teacher's for its risk, the teacher is down, and the student may not stand in."""
 
 
 def decide(facts: Facts, routes: Routes) -> Decision:
@@ -42,3 +49,21 @@ def decide(facts: Facts, routes: Routes) -> Decision:
     if at < weight:
         return Decision(route, route.student, Role.STUDENT, SPLIT, weight, at)
     return Decision(route, route.teacher, Role.TEACHER, SPLIT, 1 - weight, at)
+
+
+def with_risk(decision: Decision, judged: Judged) -> Decision:
+    """The decision that the split made, under what was found of the request's risk. Raises `TeacherMissing`.
+
+    Risk takes requests from the student and gives it none, so what the split gave to the teacher stays there; and the
+    kill switch is stronger than both.
+    """
+    route, placed = decision.route, judged.placed
+    if decision.reason == KILL_SWITCH:
+        return msgspec.structs.replace(decision, judged=judged)
+    p_student, p_teacher = placed.overall(route.student_percent / 100)
+    if decision.role is Role.TEACHER:
+        return Decision(route, decision.upstream, Role.TEACHER, SPLIT, p_teacher, decision.point, judged)
+    if placed.role is None:
+        raise TeacherMissing(route.teacher)
+    chance = p_student if placed.role is Role.STUDENT else p_teacher
+    return Decision(route, route.upstream(placed.role), placed.role, placed.reason, chance, decision.point, judged)

@@ -17,6 +17,7 @@ from router_policies.failures import FailureKind
 from router_policies.verify import Verify
 
 if TYPE_CHECKING:
+    from router_policies.risk.judged import RouteRisk
     from router_policies.shadow import Shadow
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
@@ -109,8 +110,9 @@ class Route:
 
     `student_percent` is in [0, 100]. `sticky` lists key sources, the first present wins: `header:NAME`, `user`, `key`;
     another `salt` draws all sessions anew. `force` is the kill switch: that role answers, whatever else is set.
-    `version` counts the live changes made to the route; 0 is the config file as it stands. `plans` has who is asked, in
-    order, when a role is the primary.
+    `risk`: None where no request's risk is looked at. `version` counts the live changes made to the route; 0 is the
+    config file as it stands. `plans` has who is asked, in order, when a role is the primary; `careful` when it is the
+    teacher because of a request's risk: last the student, where it may stand in for the teacher, else never.
     """
 
     name: str
@@ -123,8 +125,10 @@ class Route:
     deadlines: Deadlines = field(default_factory=Deadlines)
     fallback: Fallback = field(default_factory=Fallback)
     shadow: "Shadow | None" = None
+    risk: "RouteRisk | None" = None
     version: int = 0
     plans: Mapping[Role, tuple[Candidate, ...]] = field(init=False, compare=False, repr=False)
+    careful: tuple[Candidate, ...] = field(init=False, compare=False, repr=False)
     drawn_as: str = field(init=False, compare=False, repr=False)  # what its sessions' points are drawn for
 
     def __post_init__(self) -> None:
@@ -134,6 +138,7 @@ class Route:
             raise ValueError(f"student_percent: expected a number from 0 to 100, got {self.student_percent}")
         object.__setattr__(self, "drawn_as", f"{self.name}#{self.salt}" if self.salt else self.name)
         object.__setattr__(self, "plans", {role: tuple(self._plan(role)) for role in Role})
+        object.__setattr__(self, "careful", tuple(self._careful()))
 
     def upstream(self, role: Role) -> str:
         return self.student if role is Role.STUDENT else self.teacher
@@ -146,6 +151,11 @@ class Route:
             if all(name != candidate.upstream for candidate in plan):
                 plan.append(Candidate(name, Role.STUDENT if name == self.student else Role.TEACHER))
         return plan
+
+    def _careful(self) -> list[Candidate]:
+        others = [candidate for candidate in self.plans[Role.TEACHER] if candidate.role is not Role.STUDENT]
+        stands_in = self.risk is not None and self.risk.student_may_stand_in and self.student != self.teacher
+        return [*others, Candidate(self.student, Role.STUDENT)] if stands_in else others
 
 
 @dataclass(frozen=True, slots=True)

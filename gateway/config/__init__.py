@@ -9,6 +9,7 @@
 from gateway.config.keys import KeyConfig, KeyLimitsConfig
 from gateway.config.problems import ConfigError, cut, describe
 from gateway.config.reading import is_reference, load, parse
+from gateway.config.risk import PolicyModelConfig, RiskConfig, SafetyNetConfig
 from gateway.config.root import Config, LimitsConfig, is_loopback, split_listen
 from gateway.config.routes import DeadlinesConfig, FallbackConfig, RouteConfig, VerifyConfig
 from gateway.config.upstreams import BreakerConfig, HealthConfig, PriceConfig, UpstreamConfig, UpstreamLimitsConfig
@@ -24,8 +25,11 @@ __all__ = [
     "KeyConfig",
     "KeyLimitsConfig",
     "LimitsConfig",
+    "PolicyModelConfig",
     "PriceConfig",
+    "RiskConfig",
     "RouteConfig",
+    "SafetyNetConfig",
     "UpstreamConfig",
     "UpstreamLimitsConfig",
     "VerifyConfig",

@@ -110,6 +110,7 @@ def _cross_check(config: Config) -> list[str]:
             if entry not in ("teacher", "student") and entry not in config.upstreams:
                 path = f"routes.{name}.fallback.order.{index}"
                 problems.append(f"{path}: expected teacher, student or one of {known}, got {entry!r}")
+        problems += [f"routes.{name}.{problem}" for problem in route.read_risk()]
         for index, pack in enumerate(route.packs):
             try:
                 load_pack(pack)

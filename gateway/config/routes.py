@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from gateway.config.problems import cut
+from gateway.config.risk import RiskConfig, SafetyNetConfig
 from gateway.config.shadow import ShadowConfig
 from gateway.config.values import Flag, Model, Percent, Seconds
 from router_policies.failures import FailureKind
@@ -92,6 +93,8 @@ class RouteConfig(Model):
     deadlines: DeadlinesConfig = DeadlinesConfig()
     fallback: FallbackConfig = FallbackConfig()
     shadow: ShadowConfig | None = None
+    risk: RiskConfig | None = None
+    safety_net: SafetyNetConfig | None = None
     packs: list[Annotated[str, Field(min_length=1)]] = Field(default=["default"], min_length=1)
 
     @field_validator("sticky")
@@ -101,6 +104,19 @@ class RouteConfig(Model):
             if not _STICKY.fullmatch(source):
                 raise ValueError(f"expected header:NAME, user or key, got {source!r}")
         return value
+
+    def read_risk(self) -> list[str]:
+        """Reads the files that `risk` names. What is wrong with them, or does not fit together, by path."""
+        if self.risk is None:
+            return [] if self.safety_net is None else ["safety_net: expected risk too: its rules say what is risky"]
+        if problems := self.risk.read_files():
+            return [f"risk.{problem}" for problem in problems]
+        rules = self.risk.rules()
+        return [
+            f"safety_net.always.{at}: expected a rule of the pack {self.risk.pack}, got {cut(name)!r}"
+            for at, name in enumerate(self.safety_net.always if self.safety_net is not None else ())
+            if name not in rules
+        ]
 
     def route(self, name: str, version: int = 0) -> Route:
         return Route(
@@ -114,5 +130,6 @@ class RouteConfig(Model):
             deadlines=Deadlines(**self.deadlines.model_dump()),
             fallback=self.fallback.fallback(),
             shadow=self.shadow.shadow() if self.shadow is not None else None,
+            risk=self.risk.risk(self.safety_net) if self.risk is not None else None,
             version=version,
         )
