@@ -57,7 +57,7 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
         supervisor.every(1.0, "take back what was to end by itself", watch.expire)
         supervisor.every(SHARE_S, "share budgets", lambda: shares.sync(gateway.keys.budgets))
         spending = partial(_share_spending, gateway, door, store, watch.replica)
-        supervisor.every(1.0, "share what mirroring costs", spending)
+        supervisor.every(1.0, "share what mirroring and safety nets cost", spending)
         supervisor.every(0.5, "file records", filing.flush)
         supervisor.every(1.0, "keep house", gateway.keep_house)
         _reload_on_hangup(config, door, watch)
@@ -78,13 +78,15 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
 
 
 async def _share_spending(gateway: Gateway, door: Door, store: Store, replica: str) -> None:
-    """Tell the other replicas what mirroring has cost today, and hear of theirs: the daily cap is one for all."""
-    spent = gateway.shadows.spent_today()
+    """Tell the other replicas what mirroring and safety nets have cost today, and hear of theirs: a daily cap is one for
+    all."""
+    spent = gateway.shadows.spent_today() | gateway.nets.spent_today(gateway.routes.by_name.values())
     if not spent:
         return
     with suppress(StoreError):  # then each goes on with what it knows
         _, others = await door.ask(ANSWER_S, store.share, replica, [], spent, _TWO_DAYS_S)
         gateway.shadows.heard(others)
+        gateway.nets.heard(others)
 
 
 def _reload_on_hangup(config: Config, door: Door, watch: Watch) -> None:

@@ -3,21 +3,37 @@
 import re
 import secrets
 from itertools import count
+from time import time
 
 import msgspec
 
 from gateway.budgets import Reservation
-from gateway.face.errors import MISSING_KEY, TOO_MANY, UNKNOWN_MODEL, UNSUPPORTED_ENCODING, WRONG_KEY, ApiError
+from gateway.face.errors import (
+    MISSING_KEY,
+    RISK_TEACHER_DOWN,
+    TOO_MANY,
+    UNKNOWN_MODEL,
+    UNSUPPORTED_ENCODING,
+    WRONG_KEY,
+    ApiError,
+)
 from gateway.face.openai import EMBEDDINGS, Endpoint, RequestView, read_request
 from gateway.face.shape import check_shape
+from gateway.net import Caught
 from gateway.state import ANYONE, Gateway, Identity, Keys
-from router_policies.decide import Decision, UnknownRoute, decide
+from router_policies.decide import Decision, TeacherMissing, UnknownRoute, decide, with_risk
 from router_policies.facts import Facts
+from router_policies.risk.facts import RiskFacts
+from router_policies.risk.judged import RouteRisk, judge
+from router_policies.risk.net import SAFETY_NET
+from router_policies.risk.rules import Band
+from router_policies.split import Salt, point
 
 RequestHeaders = dict[bytes, bytes]
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _SHOWN = 128  # characters of a name that nobody knows
+_BANDS = {band.value.encode(): band.value for band in Band}
 _boot = secrets.token_hex(8)
 _number = count()
 
@@ -55,7 +71,8 @@ def identify(keys: Keys, authorization: bytes | None) -> Identity:
 class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A request that will be served. `received_at` is when its last byte came, monotonic seconds.
 
-    `reservation` is what it holds of its key's budget, None if that has no limits: whoever serves it settles it once.
+    `reservation` is what it holds of its key's budget, None if that has no limits; `caught` its place at the teacher, if
+    the safety net sent it there. Whoever serves it settles each once.
     """
 
     request_id: str
@@ -68,6 +85,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     decision: Decision
     received_at: float
     reservation: Reservation | None = None
+    caught: Caught | None = None
 
 
 def admit(
@@ -100,10 +118,52 @@ def admit(
         name = model if len(model) <= _SHOWN else f"{model[:_SHOWN]}..."
         message = f"The model {name!r} does not exist. GET /v1/models lists those that do."
         raise ApiError(UNKNOWN_MODEL, message, "model") from None
-    reservation = None
+    if decision.route.risk is not None and endpoint is not EMBEDDINGS:  # which nobody reads
+        decision = _judged(gateway, decision.route.risk, decision, key, endpoint, headers, body, identity)
+    reservation = caught = None
     if identity.budget is not None:  # last: nothing that could fail comes after it
         reservation = identity.budget.reserve(body, generates=endpoint is not EMBEDDINGS, now=received_at)
-    return Admitted(request_id, endpoint, query, headers, body, view, identity, decision, received_at, reservation)
+    if decision.judged is not None and decision.reason == SAFETY_NET:
+        caught = gateway.nets.catch(decision.route.name)
+    return Admitted(
+        request_id, endpoint, query, headers, body, view, identity, decision, received_at, reservation, caught
+    )
+
+
+def _judged(
+    gateway: Gateway,
+    policy: RouteRisk,
+    decision: Decision,
+    key: str,
+    endpoint: Endpoint,
+    headers: RequestHeaders,
+    body: bytes,
+    identity: Identity,
+) -> Decision:
+    """The decision under the request's risk. Raises `ApiError` if it is only the teacher's, and that is down."""
+    route = decision.route
+    facts = RiskFacts(
+        endpoint.path,
+        body,
+        tenant=identity.tenant,
+        tags=identity.tags,
+        x_risk=_BANDS.get(headers.get(b"x-risk", b"").lower(), "") if policy.trust_header else "",
+        context_tokens=gateway.upstreams[route.student].capabilities.context_tokens,
+        model=policy.model,
+    )
+    teacher = gateway.nets.teacher(route, gateway.upstreams[route.teacher])
+    judged = judge(policy, facts, point=point(Salt.NET, route.drawn_as, key), now=time(), teacher=teacher)
+    gateway.risk_metrics.judged(route.name, judged.band)
+    try:
+        return with_risk(decision, judged)
+    except TeacherMissing:
+        gateway.risk_metrics.refused(route.name)
+        wait_s = max(1, round(gateway.upstreams[route.teacher].retry_after_s() + 0.5))
+        message = (
+            f"This request is only for the upstream {route.teacher!r}, which has failed too often just now. "
+            f"Try again in {wait_s} s."
+        )
+        raise ApiError(RISK_TEACHER_DOWN, message, retry_after_s=wait_s) from None
 
 
 def _sticky_value(source: str, headers: RequestHeaders, view: RequestView, identity: Identity) -> str | None:

@@ -35,8 +35,12 @@ from router_policies.attempts import Ask, Attempts, BreakOff, Cancel, Command, G
 from router_policies.failures import Failure, FailureKind
 from router_policies.prices import cost_nano_usd
 from router_policies.rescue import Refusal, Seam, Transcript, continuation
-from router_policies.verify import verify
+from router_policies.risk.rules import Band
+from router_policies.routes import Role
+from router_policies.verify import Verify, verify
 
+_FULL = Verify()
+_RISK_LINES = {band: f"x-understudy-risk: {band.value}\r\n".encode() for band in Band}
 _JSON = b"content-type: application/json\r\n"
 _encode = msgspec.json.Encoder().encode
 
@@ -102,8 +106,9 @@ class Relay:
         self.said: Transcript | None = None
         self.paused = False
         self._total_at = request.received_at + route.deadlines.total_s
+        careful = request.decision.judged is not None and request.decision.teacher_for_risk
         self.attempts = Attempts(
-            route.plans[request.decision.role],
+            route.careful if careful else route.plans[request.decision.role],
             route.fallback,
             ttft_s=route.deadlines.ttft_s if view.stream else route.deadlines.answer_s,
             capabilities=self._upstreams.capabilities,
@@ -122,7 +127,7 @@ class Relay:
         gateway, request = self._gateway, self.request
         gateway.in_flight.add(self)
         hedge_after_s = None
-        if request.view.stream:
+        if request.view.stream and not request.decision.teacher_for_risk:  # slow is not down
             hedge_after_s = gateway.hedge_after_s(request.decision.route.fallback, request.decision.upstream)
         try:
             self._run(self.attempts.start(request.received_at, hedge_after_s))
@@ -180,7 +185,10 @@ class Relay:
     def checked(self, attempt: Attempt, answer: bytes) -> str | None:
         """What is wrong with a whole answer, None if nothing is or nothing was asked for."""
         request = self.request
+        judged = request.decision.judged
         what = request.decision.route.fallback.verify
+        if what is None and judged is not None and attempt.ask.candidate.role is Role.STUDENT:
+            what = _FULL if judged.band is not Band.LOW else None
         if what is None or not request.view.asks_for_format:
             return None
         finding = verify(request.endpoint.path, request.body, answer, what)
@@ -392,6 +400,9 @@ class Relay:
 
     def _our_headers(self, attempt: Attempt) -> bytes:
         routing = attempt.upstream.routing_headers(self._reason(attempt))
+        judged = self.request.decision.judged
+        if judged is not None and routing:
+            routing += _RISK_LINES[judged.band]
         return b"x-request-id: %b\r\n%b" % (self.request.request_id.encode(), routing)
 
     def _reason(self, attempt: Attempt) -> str:
@@ -420,6 +431,9 @@ class Relay:
         if request.reservation is not None:
             legs = [usage, *(leg.usage for leg in lost)]
             request.reservation.settle(sum(used.input + used.output for used in legs))
+        if request.caught is not None:
+            own = cost_nano_usd(attempt.upstream.price, usage) if attempt.ask.candidate.role is Role.TEACHER else 0
+            request.caught.settle(own + sum(leg.cost_nano_usd for leg in lost if leg.role is Role.TEACHER))
         first = self._first_token_at if request.view.stream or self._first_token_at is None else now
         if first is not None and request.view.stream:
             gateway.first_token_took(request.decision.route.fallback, attempt.upstream.name, first - attempt.ask.since)

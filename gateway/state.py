@@ -15,8 +15,10 @@ from gateway.after.shadows import Shadows
 from gateway.budgets import KeyBudget
 from gateway.config import Config
 from gateway.exchange import Exchange
+from gateway.net import Nets
 from gateway.telemetry.exchange_log import ExchangeLog
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.risk import RiskMetrics
 from gateway.telemetry.shadow import ShadowMetrics
 from gateway.upstream.upstream import Upstream
 from router_policies.budgets import KeyLimits
@@ -36,6 +38,7 @@ class Identity:
     tenant: str
     admin: bool
     budget: KeyBudget | None = None
+    tags: frozenset[str] = frozenset()
 
 
 ANYONE = Identity("", "", admin=True)
@@ -59,7 +62,9 @@ class Keys:
             if limits is not None:
                 budget = before._budgets.get((key.name, limits)) if before is not None else None
                 budget = self._budgets[key.name, limits] = budget or KeyBudget(key.name, limits)
-            self._by_digest[key.digest] = Identity(key.name, key.tenant, key.role == "admin", budget)
+            self._by_digest[key.digest] = Identity(
+                key.name, key.tenant, key.role == "admin", budget, frozenset(key.tags)
+            )
         self.open = config.open
 
     @property
@@ -111,6 +116,8 @@ class Gateway:
     upstreams: Upstreams
     metrics: Metrics
     shadows: Shadows
+    nets: Nets
+    risk_metrics: RiskMetrics
     revision: int = 0
     in_flight: set[InFlight] = field(default_factory=set)
     clients: set[ClientConnection] = field(default_factory=set)
@@ -129,7 +136,8 @@ class Gateway:
         upstreams = Upstreams({name: Upstream(name, config) for name in config.upstreams})
         metrics = Metrics()
         shadows = Shadows(Random().random, ShadowMetrics(metrics.registry))  # noqa: S311 - a draw, no secret
-        gateway = cls(config, config.build_routes(), Keys(config), upstreams, metrics, shadows)
+        risk = RiskMetrics(metrics.registry)
+        gateway = cls(config, config.build_routes(), Keys(config), upstreams, metrics, shadows, Nets(risk), risk)
         if config.exchange_log is not None:
             gateway.exchange_log = ExchangeLog(Path(config.exchange_log))
         gateway.metrics.show_routes(gateway.routes)
@@ -198,6 +206,7 @@ class Gateway:
             upstream.sweep()
         await self._close_retired()
         await self.shadows.keep_house()
+        self.nets.show(self.routes.by_name.values())
         self._update_p95()
         if self.exchange_log is not None:
             await self.exchange_log.flush()

@@ -27,6 +27,11 @@ class Decision(msgspec.Struct, frozen=True):
     point: float
     judged: Judged | None = None
 
+    @property
+    def teacher_for_risk(self) -> bool:
+        """Whether the split left it to the student, and its risk made it the teacher's."""
+        return self.judged is not None and self.role is Role.TEACHER and self.reason not in (SPLIT, KILL_SWITCH)
+
 
 class UnknownRoute(LookupError):
     """The model name asked for is no route."""

@@ -131,7 +131,9 @@ class Shadows:
         shadow = route.shadow
         if shadow is None or self.is_mirror(request.headers.get(HEADER)):
             return None
-        drawn = draw(shadow, high_risk=False, one=self._random(), other=self._random())
+        judged = request.decision.judged
+        high_risk = judged is not None and judged.placed.mirror
+        drawn = draw(shadow, high_risk=high_risk, one=self._random(), other=self._random())
         mirror = self._mirrors.get(route.name)
         setting = mirror.setting if mirror is not None else None
         if drawn is None or setting is None:

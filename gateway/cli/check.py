@@ -6,6 +6,7 @@ whom, and what is not done. Keys are shown by their names; no secret is ever pri
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.padding import Padding
@@ -15,6 +16,9 @@ from rich.text import Text
 from gateway import config
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, fail
 from gateway.stores.url import shown
+from router_policies.prices import NANO_USD_PER_USD
+from router_policies.risk.judged import RouteRisk
+from router_policies.risk.net import Decay, SafetyNet, TeacherDown
 from router_policies.routes import Deadlines, Role, Route
 
 Facts = Iterable[tuple[str, str]]
@@ -94,6 +98,9 @@ def _route(route: Route, fallback: config.FallbackConfig) -> Facts:
     yield "mid_stream", _mid_stream(fallback.mid_stream, route.fallback.hold)
     yield "hedge_after_s", _hedge(fallback.hedge_after_s)
     yield "verify", _verify(fallback.verify)
+    yield "risk", _risk(route.risk)
+    if route.risk is not None:
+        yield "safety_net", _safety_net(route.risk.net)
 
 
 def _deadlines(deadlines: Deadlines) -> str:
@@ -137,6 +144,30 @@ def _verify(verify: config.VerifyConfig) -> str:
         return "off"
     served = "the last is served as it came" if verify.on_fail == "fallback" else "an error is served"
     return f"{checked}: whole answers, if the request asks; one that fails: the next is asked; if all fail, {served}"
+
+
+def _risk(risk: RouteRisk | None) -> str:
+    if risk is None:
+        return "off: no request is looked at"
+    model = "no policy model" if risk.model is None else f"the policy model {risk.model.name}.{risk.model.version}"
+    header = "what callers say in x-risk" if risk.trust_header else "nothing that callers say"
+    return f"{len(risk.pack.rules)} rules of {risk.pack.title}, {model}, {header}"
+
+
+def _safety_net(net: SafetyNet | None) -> str:
+    if net is None:
+        return "none: all high risk goes to the teacher, or to the student while the teacher is down"
+    start, end = (datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC") for at in (net.start_s, net.end_s))
+    how = ", ".join(f"{100 * step:g} %" for step in net.steps) if net.decay is Decay.STEPS else net.decay.value
+    always = f"; always: {', '.join(sorted(net.always))}" if net.always else ""
+    least = "no limit" if net.max_concurrent is None else f"{net.max_concurrent} at once per worker"
+    most = "no limit" if net.max_nano_usd_per_day is None else f"{net.max_nano_usd_per_day / NANO_USD_PER_USD:g} USD"
+    down = "503" if net.teacher_down is TeacherDown.REFUSE else "the student answers"
+    return (
+        f"{100 * net.p_start:g} % of high risk to the teacher until {start}, {100 * net.floor:g} % from {end} ({how});\n"
+        f"{100 * net.holdout:g} % of sessions held out{always};\n"
+        f"calls: {least}; a day: {most}; with the teacher down: {down}"
+    )
 
 
 def _upstream(upstream: config.UpstreamConfig) -> Facts:

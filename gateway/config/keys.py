@@ -43,7 +43,8 @@ class KeyLimitsConfig(Model):
 
 class KeyConfig(Model):
     """An API key: who it is (`name`), whose (`tenant`), whether it may change routes (`role: admin`), what it may use
-    (`limits`). The secret itself is `key`; `key_sha256` in its place is enough to know it by."""
+    (`limits`). `tags` are words of your own, for rules of risk. The secret itself is `key`; `key_sha256` in its place is
+    enough to know it by."""
 
     name: str = Field(min_length=1)
     tenant: str = "default"
@@ -51,6 +52,7 @@ class KeyConfig(Model):
     key: Annotated[Secret, AfterValidator(_long_enough)] | None = None
     key_sha256: Annotated[str, AfterValidator(_digest)] | None = Field(default=None, repr=False)
     limits: KeyLimitsConfig = KeyLimitsConfig()
+    tags: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]] = Field(default=[])
 
     @model_validator(mode="after")
     def _one_secret(self) -> "KeyConfig":

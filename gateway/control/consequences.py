@@ -10,6 +10,7 @@ from gateway.control.documents import diff
 from gateway.stores.protocols import Document, Key, Undo
 
 _DRAWN_BY = ("salt", "sticky")
+_BY_RISK = ("risk", "safety_net")
 
 
 def consequences(key: Key, before: Document | None, after: Document | None, actor: str, undo: Undo | None) -> list[str]:
@@ -67,10 +68,22 @@ def _route(name: str, before: Document | None, after: Document | None) -> Iterat
         yield "Requests that come from now on are retried and handed on by the new fallback rules."
     if "max_step" in changed:
         yield f"One change may raise student_percent by {after['max_step']:g} points."
-    told = {"student_percent", *_DRAWN_BY, "force", "teacher", "student", "deadlines", "fallback", "max_step"}
+    if changed & set(_BY_RISK):
+        yield "Requests that come from now on are judged by the new rules; risky ones may change sides, the split stays."
+    told = {
+        "student_percent",
+        *_DRAWN_BY,
+        *_BY_RISK,
+        "force",
+        "teacher",
+        "student",
+        "deadlines",
+        "fallback",
+        "max_step",
+    }
     if other := sorted(changed - told):
         yield f"Requests that come from now on are handled by the new {', '.join(other)}."
-    if not changed & {"student_percent", *_DRAWN_BY, "force"}:
+    if not changed & {"student_percent", *_DRAWN_BY, *_BY_RISK, "force"}:
         yield "No session changes sides."
 
 

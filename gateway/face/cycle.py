@@ -159,11 +159,13 @@ class HotCycle:
         """Give back what a request that is not served after all has reserved."""
         if request is not None and request.reservation is not None:
             request.reservation.settle(0)
+        if request is not None and request.caught is not None:
+            request.caught.settle(0)
 
     def refuse(self, error: ApiError) -> None:
         self._face.gateway.metrics.refused(error.kind.code)
         headers = f"content-type: application/json\r\nx-request-id: {self._request_id}\r\n"
-        if error.kind.status == 429:
+        if error.kind.status == 429 or error.retry_after_s is not None:
             headers += f"retry-after: {error.retry_after_s or 1}\r\n"
         if self.more_body:
             self.keep_alive = False

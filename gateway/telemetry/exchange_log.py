@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.exchange import Exchange
+from router_policies.risk.judged import Judged
 
 MOST_WAITING = 20_000
 _encode = msgspec.json.Encoder().encode
@@ -85,6 +86,7 @@ def _line(exchange: Exchange, ended_at: float) -> bytes:
             "reason": decision.reason,
             "point": decision.point,
             "propensity": decision.propensity,
+            **({} if decision.judged is None else {"risk": _risk(decision.judged)}),
         },
         "upstream": exchange.upstream,
         "role": exchange.role,
@@ -102,3 +104,21 @@ def _line(exchange: Exchange, ended_at: float) -> bytes:
         "lost": exchange.lost,
     }
     return _encode(line) + b"\n"
+
+
+def _risk(judged: Judged) -> dict[str, Any]:
+    """What is read by `router_policies.replay`. `role`, `reason` and probabilities: of the net's part of the decision,
+    for what the split leaves to the student."""
+    risk, placed = judged.risk, judged.placed
+    return {
+        "pack": risk.pack,
+        "band": risk.band,
+        "rules": risk.rules,
+        "weight": risk.weight,
+        "point": judged.point,
+        "at": judged.at,
+        "role": placed.role,
+        "reason": placed.reason,
+        "p_student": placed.p_student,
+        "p_teacher": placed.p_teacher,
+    }

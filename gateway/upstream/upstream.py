@@ -112,7 +112,7 @@ class Upstream:
         elif replica.breaker.state is _OPEN:
             replica = None
         if replica is None:
-            raise self._refusal(FailureKind.BREAKER, self._retry_after_s())
+            raise self._refusal(FailureKind.BREAKER, self.retry_after_s())
         if self._in_flight >= self._concurrency:
             if len(self._waiting) >= self._queue:
                 raise self._refusal(FailureKind.BUSY, self._queue_s)
@@ -132,6 +132,15 @@ class Upstream:
                 lines = f"x-understudy-upstream: {self.name}\r\nx-understudy-reason: {reason}\r\n".encode()
             self._routing[reason] = lines
         return lines
+
+    @property
+    def up(self) -> bool:
+        """Whether any of its servers may be used."""
+        return any(replica.usable for replica in self.replicas)
+
+    def retry_after_s(self) -> float:
+        """When the first of the servers may be used again, at the earliest."""
+        return max(0.0, min(replica.breaker.probe_at for replica in self.replicas) - monotonic())
 
     # `Host` of the legs that wait.
 
@@ -220,7 +229,7 @@ class Upstream:
             self._start(leg, replica, waiting.path, waiting.query, waiting.rest)
 
     def _expire(self, now: float) -> None:
-        if not any(replica.usable for replica in self.replicas):
+        if not self.up:
             for leg in list(self._waiting):
                 self.refused["breaker"] += 1
                 leg.not_sent(UpstreamFault(FaultKind.BUSY, "while it waited, every server of the upstream failed"))
@@ -238,7 +247,3 @@ class Upstream:
     def _refusal(self, kind: FailureKind, retry_after_s: float) -> Unavailable:
         self.refused[kind.value] += 1
         return Unavailable(kind, retry_after_s)
-
-    def _retry_after_s(self) -> float:
-        """When the first of the servers may be used again, at the earliest."""
-        return max(0.0, min(replica.breaker.probe_at for replica in self.replicas) - monotonic())

@@ -8,8 +8,12 @@
   have both answers whoever was served. A lost pair counts as one that differs.
 - **What the gate would say** of these pairs, with other checks or tolerances, is the gate's own fold over them.
 
-Decisions that the split did not make (risk, the safety net) stay as they were: what they were based on is not in the
-log. A kill switch of the log is lifted, one of the new config is on. The same log and config give the same report.
+- **Bands of risk** are in the log, what they were based on is not: other rules than the log's cannot be tried. Another
+  safety net can, or none: who it catches is a function of the band, the session's point on it and the time.
+
+Decisions that the split did not make and that have no band stay as they were, as do those that a full net or a teacher
+that was down made. A kill switch of the log is lifted, one of the new config is on. The same log and config give the
+same report.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +25,8 @@ from router_policies.checks.check import Family
 from router_policies.decide import KILL_SWITCH, SPLIT
 from router_policies.prices import Price, Usage, cost_nano_usd
 from router_policies.replay.estimates import Case, Estimates, Means, estimates
+from router_policies.risk.net import LACKING, Placed, place
+from router_policies.risk.rules import Band, Risk
 from router_policies.rollout.book import Book, values_of
 from router_policies.rollout.filed import LEFT_OUT, Filed, key_of
 from router_policies.rollout.plan import Check, Plan
@@ -36,12 +42,27 @@ FAMILIES = (
 """What is looked at in pairs if the route has no rollout."""
 
 
-class Decided(msgspec.Struct, frozen=True, gc=False):
+class JudgedThen(msgspec.Struct, frozen=True):
+    """Of a request whose risk was looked at. `point`: of its session on the net; `at`: when, UNIX seconds. `reason`,
+    `p_student`, `p_teacher`: of what the net said if the split left it to the student."""
+
+    band: Band
+    rules: tuple[str, ...]
+    point: float
+    at: float
+    reason: str
+    p_student: float
+    p_teacher: float
+    pack: str = ""
+
+
+class Decided(msgspec.Struct, frozen=True):
     role: Role
     upstream: str
     reason: str
     point: float
     propensity: float
+    risk: JudgedThen | None = None
 
 
 class Lost(msgspec.Struct, frozen=True, gc=False):
@@ -176,7 +197,10 @@ def _route(
 
 
 def _fixed(line: Line) -> bool:
-    return line.decided.reason not in (SPLIT, KILL_SWITCH)
+    decided = line.decided
+    if decided.reason in (SPLIT, KILL_SWITCH):
+        return False
+    return decided.risk is None or decided.reason in LACKING
 
 
 def _role_after(line: Line, route: Route, force: Role | None) -> Role:
@@ -184,7 +208,18 @@ def _role_after(line: Line, route: Route, force: Role | None) -> Role:
         return force
     if _fixed(line):
         return line.decided.role
-    return Role.STUDENT if line.decided.point < route.student_percent / 100 else Role.TEACHER
+    if line.decided.point >= route.student_percent / 100:
+        return Role.TEACHER
+    placed = _placed(line, route)
+    return Role.STUDENT if placed is None else placed.role or Role.TEACHER
+
+
+def _placed(line: Line, route: Route) -> Placed | None:
+    """What the new config's net says of the request, with the teacher well; None if neither looks at its risk."""
+    then = line.decided.risk
+    if then is None or route.risk is None:
+        return None
+    return place(Risk(then.band, then.rules, 0.0, then.pack), route.risk.net, at=then.point, now=then.at)
 
 
 # What it would have cost, and how often it would have failed.
@@ -207,7 +242,7 @@ def _covered(lines: list[Line], route: Route, force: Role | None) -> list[_Cover
         decided = line.decided
         chances = _chances(line, route, force)
         possible = {decided.upstream}
-        if decided.reason == SPLIT and decided.propensity < 1:
+        if (decided.reason == SPLIT or decided.risk is not None) and not _fixed(line) and decided.propensity < 1:
             other = Role.TEACHER if decided.role is Role.STUDENT else Role.STUDENT
             possible.add(asked.get((line.route_version, other), ""))
         if possible.issuperset(chances):
@@ -223,7 +258,9 @@ def _chances(line: Line, route: Route, force: Role | None) -> dict[str, float]:
     weight = route.student_percent / 100
     if route.student == route.teacher:
         return {route.student: 1.0}
-    both = {route.student: weight, route.teacher: 1 - weight}
+    placed = _placed(line, route)
+    student, teacher = (weight, 1 - weight) if placed is None else placed.overall(weight)
+    both = {route.student: student, route.teacher: teacher}
     return {upstream: chance for upstream, chance in both.items() if chance > 0}
 
 

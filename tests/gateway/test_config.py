@@ -90,6 +90,7 @@ def test_the_example_starts_as_it_is_and_says_every_key_with_its_default() -> No
         *("upstreams.*.api_key", "upstreams.*.base_url", "upstreams.*.base_urls", "upstreams.*.model"),
         *("upstreams.*.price.input", "upstreams.*.price.output", "upstreams.*.price.cached_input"),
         *("routes.*.teacher", "routes.*.student", "routes.*.student_percent"),
+        *("routes.*.safety_net.start", "routes.*.safety_net.end"),
     }
     commented = "\n".join(line for line in EXAMPLE.read_text().splitlines() if line.lstrip().startswith("#"))
     for name in (*KeyConfig.model_fields, *KeyLimitsConfig.model_fields, "api_key"):

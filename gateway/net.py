@@ -1,0 +1,90 @@
+"""What safety nets ask of teachers: calls under way, of this worker, and what they cost today, of all replicas.
+
+The caps hold as closely as that: requests that are under way when the money is spent are still answered, and what other
+replicas spend is heard of about once a second.
+"""
+
+from collections.abc import Iterable, Mapping
+from time import time
+
+from gateway.telemetry.risk import RiskMetrics
+from gateway.upstream.upstream import Upstream
+from router_policies.risk.net import Teacher
+from router_policies.routes import Route
+
+_DAY_S = 86_400
+
+
+class Caught:
+    """A request that the net caught, as long as it is under way. `settle` ends that; a second time does nothing."""
+
+    __slots__ = ("_nets", "_route")
+
+    def __init__(self, nets: "Nets", route: str) -> None:
+        self._nets: Nets | None = nets
+        self._route = route
+
+    def settle(self, cost_nano_usd: int) -> None:
+        nets, self._nets = self._nets, None
+        if nets is not None:
+            nets.over(self._route, cost_nano_usd)
+
+
+class Nets:
+    """Mutable state, by route: requests under way because of its net, and nano-dollars of this UTC day, this worker's
+    own and those of the other replicas."""
+
+    def __init__(self, metrics: RiskMetrics) -> None:
+        self._metrics = metrics
+        self._in_flight: dict[str, int] = {}
+        self._spent: dict[str, int] = {}
+        self._others: Mapping[str, int] = {}
+        self._day = 0
+
+    def teacher(self, route: Route, upstream: Upstream) -> Teacher:
+        """How the route's teacher is, and what its net has asked of it."""
+        self._turn_day()
+        return Teacher(
+            up=upstream.up,
+            in_flight=self._in_flight.get(route.name, 0),
+            spent_nano_usd=self._spent.get(route.name, 0) + self._others.get(route.name, 0),
+        )
+
+    def catch(self, route: str) -> Caught:
+        self._in_flight[route] = self._in_flight.get(route, 0) + 1
+        return Caught(self, route)
+
+    def over(self, route: str, cost_nano_usd: int) -> None:
+        self._turn_day()
+        self._in_flight[route] -= 1
+        self._spent[route] = self._spent.get(route, 0) + cost_nano_usd
+        self._metrics.net_cost(route, cost_nano_usd)
+
+    def spent_today(self, routes: Iterable[Route]) -> dict[str, int]:
+        """For the other replicas, of the routes that have a net."""
+        self._turn_day()
+        return {
+            f"net:{self._day}:{route.name}": self._spent.get(route.name, 0)
+            for route in routes
+            if route.risk is not None and route.risk.net is not None
+        }
+
+    def heard(self, others: Mapping[str, int]) -> None:
+        """What the other replicas have spent, by the names of `spent_today`."""
+        self._turn_day()
+        today = f"net:{self._day}:"
+        self._others = {name.removeprefix(today): spent for name, spent in others.items() if name.startswith(today)}
+
+    def show(self, routes: Iterable[Route]) -> None:
+        """Set the gauges. To be called about once a second."""
+        now = time()
+        for route in routes:
+            if route.risk is not None and route.risk.net is not None:
+                net = route.risk.net
+                share = min(net.scheduled(now), 1 - net.holdout)
+                self._metrics.show_net(route.name, share, self._in_flight.get(route.name, 0))
+
+    def _turn_day(self) -> None:
+        day = int(time() // _DAY_S)
+        if day != self._day:
+            self._day, self._spent, self._others = day, {}, {}
