@@ -78,8 +78,8 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
 
 
 async def _share_spending(gateway: Gateway, door: Door, store: Store, replica: str) -> None:
-    """Tell the other replicas what mirroring and safety nets have cost today, and hear of theirs: a daily cap is one for
-    all."""
+    """Tell the other replicas what mirroring and safety nets have cost today, and hear of theirs: the caps are for all
+    together."""
     spent = gateway.shadows.spent_today() | gateway.nets.spent_today(gateway.routes.by_name.values())
     if not spent:
         return

@@ -71,7 +71,7 @@ def identify(keys: Keys, authorization: bytes | None) -> Identity:
 class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A request that will be served. `received_at` is when its last byte came, monotonic seconds.
 
-    `reservation` is what it holds of its key's budget, None if that has no limits; `caught` its place at the teacher, if
+    `reservation` is what it holds of its key's budget, None if that has no limits; `caught` its place at the teacher if
     the safety net sent it there. Whoever serves it settles each once.
     """
 

@@ -164,7 +164,8 @@ def _safety_net(net: SafetyNet | None) -> str:
     most = "no limit" if net.max_nano_usd_per_day is None else f"{net.max_nano_usd_per_day / NANO_USD_PER_USD:g} USD"
     down = "503" if net.teacher_down is TeacherDown.REFUSE else "the student answers"
     return (
-        f"{100 * net.p_start:g} % of high risk to the teacher until {start}, {100 * net.floor:g} % from {end} ({how});\n"
+        f"{100 * net.p_start:g} % of high risk to the teacher until {start}, "
+        f"{100 * net.floor:g} % from {end} ({how});\n"
         f"{100 * net.holdout:g} % of sessions held out{always};\n"
         f"calls: {least}; a day: {most}; with the teacher down: {down}"
     )

@@ -43,7 +43,7 @@ class KeyLimitsConfig(Model):
 
 class KeyConfig(Model):
     """An API key: who it is (`name`), whose (`tenant`), whether it may change routes (`role: admin`), what it may use
-    (`limits`). `tags` are words of your own, for rules of risk. The secret itself is `key`; `key_sha256` in its place is
+    (`limits`). `tags`: words of your own, for rules of risk. The secret itself is `key`; `key_sha256` in its place is
     enough to know it by."""
 
     name: str = Field(min_length=1)

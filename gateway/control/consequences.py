@@ -69,19 +69,9 @@ def _route(name: str, before: Document | None, after: Document | None) -> Iterat
     if "max_step" in changed:
         yield f"One change may raise student_percent by {after['max_step']:g} points."
     if changed & set(_BY_RISK):
-        yield "Requests that come from now on are judged by the new rules; risky ones may change sides, the split stays."
-    told = {
-        "student_percent",
-        *_DRAWN_BY,
-        *_BY_RISK,
-        "force",
-        "teacher",
-        "student",
-        "deadlines",
-        "fallback",
-        "max_step",
-    }
-    if other := sorted(changed - told):
+        yield "Requests that come from now on are judged anew: risky ones may change sides. The split stays."
+    told = {"student_percent", "force", "teacher", "student", "deadlines", "fallback", "max_step"}
+    if other := sorted(changed - told - {*_DRAWN_BY, *_BY_RISK}):
         yield f"Requests that come from now on are handled by the new {', '.join(other)}."
     if not changed & {"student_percent", *_DRAWN_BY, *_BY_RISK, "force"}:
         yield "No session changes sides."

@@ -11,9 +11,8 @@
 - **Bands of risk** are in the log, what they were based on is not: other rules than the log's cannot be tried. Another
   safety net can, or none: who it catches is a function of the band, the session's point on it and the time.
 
-Decisions that the split did not make and that have no band stay as they were, as do those that a full net or a teacher
-that was down made. A kill switch of the log is lifted, one of the new config is on. The same log and config give the
-same report.
+Decisions that the split did not make and that have no band stay as they were. A kill switch of the log is lifted, one
+of the new config is on. The same log and config give the same report.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from router_policies.checks.check import Family
 from router_policies.decide import KILL_SWITCH, SPLIT
 from router_policies.prices import Price, Usage, cost_nano_usd
 from router_policies.replay.estimates import Case, Estimates, Means, estimates
-from router_policies.risk.net import LACKING, Placed, place
+from router_policies.risk.net import Placed, place
 from router_policies.risk.rules import Band, Risk
 from router_policies.rollout.book import Book, values_of
 from router_policies.rollout.filed import LEFT_OUT, Filed, key_of
@@ -197,10 +196,7 @@ def _route(
 
 
 def _fixed(line: Line) -> bool:
-    decided = line.decided
-    if decided.reason in (SPLIT, KILL_SWITCH):
-        return False
-    return decided.risk is None or decided.reason in LACKING
+    return line.decided.reason not in (SPLIT, KILL_SWITCH) and line.decided.risk is None
 
 
 def _role_after(line: Line, route: Route, force: Role | None) -> Role:
@@ -215,10 +211,13 @@ def _role_after(line: Line, route: Route, force: Role | None) -> Role:
 
 
 def _placed(line: Line, route: Route) -> Placed | None:
-    """What the new config's net says of the request, with the teacher well; None if neither looks at its risk."""
+    """What the new config's net says of the request; None if one of the two configs does not look at its risk. A
+    teacher that could not be asked then, being down or for a full net, cannot be now."""
     then = line.decided.risk
     if then is None or route.risk is None:
         return None
+    if then.band is Band.HIGH and not then.p_teacher:
+        return Placed(Role.STUDENT, then.reason, then.band, then.rules, then.p_student, 0.0, True, True)
     return place(Risk(then.band, then.rules, 0.0, then.pack), route.risk.net, at=then.point, now=then.at)
 
 
@@ -242,7 +241,7 @@ def _covered(lines: list[Line], route: Route, force: Role | None) -> list[_Cover
         decided = line.decided
         chances = _chances(line, route, force)
         possible = {decided.upstream}
-        if (decided.reason == SPLIT or decided.risk is not None) and not _fixed(line) and decided.propensity < 1:
+        if not _fixed(line) and decided.propensity < 1:
             other = Role.TEACHER if decided.role is Role.STUDENT else Role.STUDENT
             possible.add(asked.get((line.route_version, other), ""))
         if possible.issuperset(chances):

@@ -29,7 +29,6 @@ RISK = "risk"  # its band, without a net over it or past what the net still catc
 SAFETY_NET = "safety_net"  # the net caught it: the teacher's
 HOLDOUT = "holdout"  # held out of the net, for comparison: the student's
 NET_FULL, NET_BUDGET, TEACHER_DOWN = "net_full", "net_budget", "teacher_down"  # drawn for the teacher, in vain
-LACKING = (NET_FULL, NET_BUDGET, TEACHER_DOWN)
 
 
 class Decay(StrEnum):

@@ -5,13 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+import msgspec
 import pytest
 
 from router_policies.checks.check import CheckVerdict, Family, Outcome, Severity
 from router_policies.evidence.rules import LOSS
 from router_policies.prices import Price, Usage, cost_nano_usd
 from router_policies.replay.estimates import Case, Estimate, Estimates, Means, estimates
-from router_policies.replay.replay import Decided, Line, RouteReport, replay
+from router_policies.replay.replay import Decided, JudgedThen, Line, RouteReport, read_line, replay
+from router_policies.risk.judged import RouteRisk
+from router_policies.risk.net import WELL, SafetyNet, Teacher, place
+from router_policies.risk.rules import Band, Risk, read_risk_pack
 from router_policies.rollout.filed import Filed, Side
 from router_policies.rollout.plan import Check, Plan, Step
 from router_policies.routes import Role, Route
@@ -291,3 +295,66 @@ def test_a_case_does_not_predict_itself() -> None:
     assert means.predict(0.5, ("like", "")) == 0
     assert means.predict(0.5 + 2**-24, ("like", "")) == 1
     assert means.predict(0.5 + 2**-24, ("unlike", "")) == 1
+
+
+def judged_line(number: int, weight: float, net: SafetyNet, band: Band = Band.HIGH, teacher: Teacher = WELL) -> Line:
+    """As the gateway would log it, of a session of its own."""
+    draw = random.Random(number)
+    split, at = draw.random(), draw.random()
+    placed = place(Risk(band, ("danger",), 0.0, "own.1"), net, at=at, now=10.0, teacher=teacher)
+    p_student, p_teacher = placed.overall(weight)
+    role, reason = (placed.role or TEACHER, placed.reason) if split < weight else (TEACHER, "split")
+    then = JudgedThen(band, ("danger",), at, 10.0, placed.reason, placed.p_student, placed.p_teacher)
+    made = line(number, role, split, reason=reason, propensity=p_student if role is STUDENT else p_teacher)
+    return msgspec.structs.replace(made, decided=msgspec.structs.replace(made.decided, risk=then))
+
+
+def risky(weight: float, net: SafetyNet | None) -> Route:
+    pack = read_risk_pack(
+        {"risk": "own", "version": 1, "rules": [{"rule": "danger", "when": {"json": True}, "weight": 1}]}
+    )
+    return Route("chat", "big", "small", 100 * weight, risk=RouteRisk(pack, net=net))
+
+
+NET = SafetyNet(0, 1, p_start=0.5, floor=0.5, holdout=0.1)
+
+
+@pytest.mark.parametrize("teacher", [WELL, Teacher(up=False)])
+def test_the_same_net_decides_the_same(teacher: Teacher) -> None:
+    lines = [judged_line(number, 0.6, NET, teacher=teacher) for number in range(300)]
+    (report,) = replay(lines, [], {"chat": risky(0.6, NET)}, PRICES, {})
+    assert (report.changed, report.fixed, report.covered) == ([], 0, 300)
+    assert report.student_before == report.student_after > 0
+    cost = next(measure for measure in report.measures if measure.name == "cost")
+    assert cost.after.ips is not None
+    assert cost.after.ips.value == pytest.approx(cost.before)
+
+
+def test_another_net_moves_those_that_it_does_not_catch() -> None:
+    lines = [judged_line(number, 1.0, NET) for number in range(300)]
+    less = SafetyNet(0, 1, p_start=0.2, floor=0.2, holdout=0.1)
+    (report,) = replay(lines, [], {"chat": risky(1.0, less)}, PRICES, {})
+    points = {line.request_id: line.decided.risk.point for line in lines if line.decided.risk is not None}
+    assert {change.request_id for change in report.changed} == {
+        name for name, point in points.items() if 0.2 <= point < 0.5
+    }
+    assert {change.after for change in report.changed} == {STUDENT}
+    (none,) = replay(lines, [], {"chat": risky(1.0, None)}, PRICES, {})
+    assert none.student_after == 0
+    (off,) = replay(lines, [], {"chat": Route("chat", "big", "small", 100)}, PRICES, {})
+    assert off.student_after == 300
+
+
+def test_a_band_that_is_not_high_is_the_splits() -> None:
+    lines = [judged_line(number, 0.3, NET, Band.MEDIUM) for number in range(200)]
+    (report,) = replay(lines, [], {"chat": risky(0.6, NET)}, PRICES, {})
+    assert report.fixed == 0
+    assert report.student_after == sum(one.decided.point < 0.6 for one in lines)
+
+
+def test_a_line_of_the_exchange_log_has_its_risk() -> None:
+    made = msgspec.json.decode(msgspec.json.encode(judged_line(1, 1.0, NET)))
+    made["decided"]["risk"] |= {"pack": "own.1", "weight": 2.0, "role": "student"}
+    found = read_line(msgspec.json.encode(made)).decided.risk
+    assert found is not None
+    assert (found.band, found.rules, found.pack) == (Band.HIGH, ("danger",), "own.1")
