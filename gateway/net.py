@@ -4,6 +4,7 @@ The caps hold as closely as that: requests that are under way when the money is 
 replicas spend is heard of about once a second.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from time import time
 
@@ -40,6 +41,7 @@ class Nets:
         self._spent: dict[str, int] = {}
         self._others: Mapping[str, int] = {}
         self._day = 0
+        self._shown: set[str] = set()
 
     def teacher(self, route: Route, upstream: Upstream) -> Teacher:
         """How the route's teacher is, and what its net has asked of it."""
@@ -78,11 +80,15 @@ class Nets:
     def show(self, routes: Iterable[Route]) -> None:
         """Set the gauges. To be called about once a second."""
         now = time()
-        for route in routes:
-            if route.risk is not None and route.risk.net is not None:
-                net = route.risk.net
+        nets = {route.name: route.risk.net for route in routes if route.risk is not None}
+        for name in self._shown.difference(name for name, net in nets.items() if net is not None):
+            self._shown.discard(name)
+            self._metrics.show_net(name, math.nan, self._in_flight.get(name, 0))
+        for name, net in nets.items():
+            if net is not None:
+                self._shown.add(name)
                 share = min(net.scheduled(now), 1 - net.holdout)
-                self._metrics.show_net(route.name, share, self._in_flight.get(route.name, 0))
+                self._metrics.show_net(name, share, self._in_flight.get(name, 0))
 
     def _turn_day(self) -> None:
         day = int(time() // _DAY_S)

@@ -1,5 +1,6 @@
 """What a safety net has asked of a teacher: of this worker and of the others."""
 
+import math
 from typing import Any
 
 import pytest
@@ -44,3 +45,13 @@ def test_the_day_is_everybodys_and_ends_at_midnight(monkeypatch: pytest.MonkeyPa
     now += DAY
     assert gateway.nets.teacher(route, gateway.upstreams["big"]).spent_nano_usd == 0
     assert gateway.nets.spent_today(gateway.routes.by_name.values()) == {"net:20001:r": 0}
+
+
+def test_a_net_that_is_gone_has_no_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "time", lambda: 40_000 * DAY)  # in 2079: the floor
+    gateway, route = built()
+    gateway.nets.show([route])
+    labels = {"route": "r"}
+    assert gateway.metrics.registry.get_sample_value("understudy_net_probability", labels) == 0.05
+    gateway.nets.show([])
+    assert math.isnan(gateway.metrics.registry.get_sample_value("understudy_net_probability", labels) or 0.0)
