@@ -1,6 +1,7 @@
 """Finds and reads packs, of checks and of risk rules: those that come along by their name, others by the path of their
 file."""
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.resources import files
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway import document
-from router_policies.checks.pack import Pack, PackError, read_pack
+from router_policies.checks.pack import Pack, PackError, joined, read_pack
 from router_policies.risk.rules import RiskPack, read_risk_pack
 
 _SHIPPED = files("router_policies") / "packs"
@@ -58,3 +59,20 @@ def _read(named: str, text: str, read: Callable[[object], _Read]) -> _Read:
         return read(document.read(text))
     except (document.DocumentError, PackError) as error:
         raise PackError("\n".join(f"{named}: {line}" for line in str(error).splitlines())) from None
+
+
+def load_packs(named: tuple[str, ...]) -> Pack:
+    """All of them as one, as their files are now. Raises `PackError`."""
+    return _joined(named, tuple(map(_changed_at, named)))
+
+
+@lru_cache(maxsize=64)
+def _joined(named: tuple[str, ...], changed_at: tuple[int, ...]) -> Pack:
+    return joined([load_pack(name) for name in named])
+
+
+def _changed_at(name: str) -> int:
+    try:
+        return os.stat(name).st_mtime_ns
+    except OSError:  # one that comes along, or one that is no more
+        return 0

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.exchange import Exchange
 from gateway.face.openai import Endpoint, RequestView
+from router_policies.decide import SPLIT
 from router_policies.prices import Usage
 from router_policies.routes import Role
 from router_policies.shadow import Arm, Drawn, Reason
@@ -43,6 +44,11 @@ class Model:
 
 
 Models = Mapping[Role, Model]
+
+
+def evidence_key(student: "Model | Side", teacher: "Model | Side", pack: str) -> str:
+    """What evidence is of, as records have it. `pack`: the key of the pack with its checks."""
+    return "|".join([*(f"{one.upstream}/{one.model}@{one.revision}" for one in (student, teacher)), pack])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,9 @@ class Sample:
             probability=self.drawn.arms[arm],
             reason=reason,
             detail=detail,
+            decided=decision.role,
+            by_split=decision.reason == SPLIT,
+            twinned=Arm.AA in self.drawn.arms,
         )
 
 
@@ -109,7 +118,8 @@ class Record(msgspec.Struct, frozen=True):
     """What became of one arm of a sampled request: a pair, or the reason why there is none. There is exactly one per
     sampled arm. `probability` is that with which the arm was drawn; `point` the session's place on the route.
     `verdicts` are filled in by the scorer; `evidence_key` is what statistics may be pooled by: the models, the pack and
-    its checks."""
+    its checks. `decided`: who was meant to answer; `by_split`: the split alone decided that, no kill switch. `twinned`:
+    the teacher was to be asked twice. `stratum`, `least`: see `router_policies.evidence.records.Selection`."""
 
     pair_id: str
     arm: Arm
@@ -130,6 +140,11 @@ class Record(msgspec.Struct, frozen=True):
     teacher: Side | None = None
     evidence_key: str = ""
     verdicts: tuple[dict[str, object], ...] = ()
+    decided: Role | None = None
+    by_split: bool = True
+    stratum: str = "default"
+    least: float | None = None
+    twinned: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

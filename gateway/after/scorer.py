@@ -15,15 +15,13 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar
 
 from gateway.after.asking import asked
 from gateway.after.sample import Pair
 from gateway.face.openai import Endpoint
-from gateway.packs import load_pack
+from gateway.packs import load_packs
 from router_policies.checks.check import Answer, Request
-from router_policies.checks.pack import Pack, joined
 from router_policies.checks.pii_find import find
 from router_policies.checks.reading import read_answer, read_request
 from router_policies.checks.verdict import verdict
@@ -128,20 +126,8 @@ def _asked(endpoint: Endpoint, body: bytes, model: str, stream: bool) -> bytes |
     return asked(endpoint, body, model, stream=stream)
 
 
-@lru_cache(maxsize=64)
-def _pack(names: tuple[str, ...], changed_at: tuple[int, ...]) -> Pack:
-    return joined([load_pack(name) for name in names])
-
-
-def _changed_at(name: str) -> int:
-    try:
-        return os.stat(name).st_mtime_ns
-    except OSError:  # one that comes along, or one that is no more
-        return 0
-
-
 def _score(packs: tuple[str, ...], endpoint: str, request: bytes, student: bytes, teacher: bytes) -> Scored:
-    pack = _pack(packs, tuple(map(_changed_at, packs)))
+    pack = load_packs(packs)
     told = read_request(endpoint, request)
     ours, theirs = read_answer(endpoint, student), read_answer(endpoint, teacher)
     verdicts = [{**asdict(one), "path": one.path[:_LONGEST_NAME]} for one in verdict(pack, told, ours, theirs)]

@@ -18,7 +18,7 @@ import msgspec
 from gateway.after.call import Answered
 from gateway.after.mirror import Mirror, Setting
 from gateway.after.outbox import Outbox
-from gateway.after.sample import Model, Models, Pair, Record, Sample, Tape
+from gateway.after.sample import Model, Models, Pair, Record, Sample, Tape, evidence_key
 from gateway.after.scorer import Scorer, ScorerError
 from gateway.config import Config
 from gateway.exchange import Exchange
@@ -302,5 +302,4 @@ def _evidence_key(record: Record, pack: str) -> str:
     """Records may be pooled if they are of the same models, and were scored by the same checks."""
     assert record.student is not None
     assert record.teacher is not None
-    models = "|".join(f"{side.upstream}/{side.model}@{side.revision}" for side in (record.student, record.teacher))
-    return f"{models}|{pack}"
+    return evidence_key(record.student, record.teacher, pack)

@@ -19,6 +19,8 @@ from gateway.stores.url import shown
 from router_policies.prices import NANO_USD_PER_USD
 from router_policies.risk.judged import RouteRisk
 from router_policies.risk.net import Decay, SafetyNet, TeacherDown
+from router_policies.rollout.plan import Gate
+from router_policies.rollout.step import duration
 from router_policies.routes import Deadlines, Role, Route
 
 Facts = Iterable[tuple[str, str]]
@@ -28,6 +30,8 @@ _CONTINUES = {
     "prefill": "prefill: goes on with a broken answer that is the last message",
     "no": "no: a broken answer is asked anew",
 }
+
+_GATES = {Gate.AUTO: "", Gate.MANUAL: ", after a promote"}
 
 
 def check(config_file: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -42,7 +46,7 @@ def check(config_file: ConfigOption = DEFAULT_CONFIG) -> None:
     if settings.keys:
         console.print(_title("Keys, limits of all replicas together"), _keys(settings.keys))
     for name, route in settings.build_routes().by_name.items():
-        _print(console, f"Route {name}", _route(route, settings.routes[name].fallback))
+        _print(console, f"Route {name}", _route(route, settings.routes[name]))
     for name, upstream in settings.upstreams.items():
         _print(console, f"Upstream {name}", _upstream(upstream))
     _print(console, "What clients may do, per worker", _edge(settings.limits))
@@ -87,7 +91,8 @@ def _keys(keys: list[config.KeyConfig]) -> Padding:
     return Padding(table, (0, 0, 0, 2))
 
 
-def _route(route: Route, fallback: config.FallbackConfig) -> Facts:
+def _route(route: Route, written: config.RouteConfig) -> Facts:
+    fallback = written.fallback
     student, teacher = route.student_percent, 100 - route.student_percent
     yield "split", f"{student:g} % to {route.student}, {teacher:g} % to {route.teacher}"
     yield "sticky", ", then ".join([*route.sticky, "each request by itself"])
@@ -101,6 +106,22 @@ def _route(route: Route, fallback: config.FallbackConfig) -> Facts:
     yield "risk", _risk(route.risk)
     if route.risk is not None:
         yield "safety_net", _safety_net(route.risk.net)
+    yield "rollout", _rollout(written.rollout)
+
+
+def _rollout(rollout: config.RolloutConfig | None) -> str:
+    if rollout is None:
+        return "none: the split is what people make it"
+    plan = rollout.plan()
+    ladder = [f"{step.weight:g} % ({duration(step.min_bake_s)} at least{_GATES[step.gate]})" for step in plan.steps]
+    watched = [check for check in plan.checks if not check.dry_run]
+    told = [f"once it is started: {', '.join(ladder)}"]
+    for critical, follows in ((True, f"rolls back to {plan.rollback_to:g} %"), (False, "pauses")):
+        if names := ", ".join(check.name for check in watched if check.critical is critical):
+            told.append(f"{follows} when one of these fails: {names}")
+    if dry := ", ".join(check.name for check in plan.checks if check.dry_run):
+        told.append(f"only shown: {dry}")
+    return "\n".join(told)
 
 
 def _deadlines(deadlines: Deadlines) -> str:

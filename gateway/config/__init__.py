@@ -10,6 +10,7 @@ from gateway.config.keys import KeyConfig, KeyLimitsConfig
 from gateway.config.problems import ConfigError, cut, describe
 from gateway.config.reading import is_reference, load, parse
 from gateway.config.risk import PolicyModelConfig, RiskConfig, SafetyNetConfig
+from gateway.config.rollout import RolloutConfig
 from gateway.config.root import Config, LimitsConfig, is_loopback, split_listen
 from gateway.config.routes import DeadlinesConfig, FallbackConfig, RouteConfig, VerifyConfig
 from gateway.config.upstreams import BreakerConfig, HealthConfig, PriceConfig, UpstreamConfig, UpstreamLimitsConfig
@@ -28,6 +29,7 @@ __all__ = [
     "PolicyModelConfig",
     "PriceConfig",
     "RiskConfig",
+    "RolloutConfig",
     "RouteConfig",
     "SafetyNetConfig",
     "UpstreamConfig",

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from gateway import document
 from gateway.config.problems import ConfigError, describe, kind_of
 from gateway.config.root import Config, is_loopback, split_listen
+from gateway.config.routes import RouteConfig
 from gateway.packs import load_pack
 from router_policies.checks.pack import PackError
 from router_policies.routes import valid_name
@@ -111,11 +112,13 @@ def _cross_check(config: Config) -> list[str]:
                 path = f"routes.{name}.fallback.order.{index}"
                 problems.append(f"{path}: expected teacher, student or one of {known}, got {entry!r}")
         problems += [f"routes.{name}.{problem}" for problem in route.read_risk()]
+        checks: list[str] = []
         for index, pack in enumerate(route.packs):
             try:
-                load_pack(pack)
+                checks += [entry.name for entry in load_pack(pack).entries]
             except PackError as error:
                 problems += [f"routes.{name}.packs.{index}: {line}" for line in str(error).splitlines()]
+        problems += [f"routes.{name}.rollout{problem}" for problem in _rollout_problems(route, checks)]
     for field in ("name", "key"):
         seen: set[str | bytes] = set()
         for index, key in enumerate(config.keys):
@@ -129,3 +132,12 @@ def _cross_check(config: Config) -> list[str]:
     if config.keys and not any(key.role == "admin" for key in config.keys):
         problems.append("keys: expected at least one with role: admin, or nobody can change a route")
     return problems
+
+
+def _rollout_problems(route: RouteConfig, checks: list[str]) -> list[str]:
+    if route.rollout is None:
+        return []
+    if route.shadow is None:
+        return [": expected a shadow block beside it: all that it knows of the student is from mirrored requests"]
+    sample = {"default": route.shadow.sample.default}
+    return [f".{problem}" for problem in route.rollout.problems(checks, sample, route.shadow.timeout_s)]

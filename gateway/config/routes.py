@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from gateway.config.problems import cut
 from gateway.config.risk import RiskConfig, SafetyNetConfig
+from gateway.config.rollout import RolloutConfig
 from gateway.config.shadow import ShadowConfig
 from gateway.config.values import Flag, Model, Percent, Seconds
 from router_policies.failures import FailureKind
@@ -95,6 +96,7 @@ class RouteConfig(Model):
     shadow: ShadowConfig | None = None
     risk: RiskConfig | None = None
     safety_net: SafetyNetConfig | None = None
+    rollout: RolloutConfig | None = None
     packs: list[Annotated[str, Field(min_length=1)]] = Field(default=["default"], min_length=1)
 
     @field_validator("sticky")

@@ -63,6 +63,10 @@ def test_a_config_and_its_defaults() -> None:
     assert (route.deadlines.connect_s, route.deadlines.total_s, route.version) == (2, 300, 0)
 
 
+def rollout(shadow: dict[str, Any] | None, **written: Any) -> dict[str, Any]:
+    return {"routes": {"r": {"teacher": "big", "student": "small", "shadow": shadow, "rollout": written}}}
+
+
 def facts(model: BaseModel, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The path of each key, its value (`UNSAID` if the file does not have it) and its default."""
     for field, info in type(model).model_fields.items():
@@ -152,6 +156,16 @@ def test_secrets_do_not_show_in_what_is_printed() -> None:
             "upstreams.big.base_url: expected a URL like http://host:port/v1, got '9001'",
         ),
         ({"keys": [{"name": "a", "key": "app-key-123"}]}, "keys: expected at least one with role: admin"),
+        (rollout(None), "routes.r.rollout: expected a shadow block beside it"),
+        (rollout({"timeout_s": 120}), "routes.r.rollout.late: expected more than shadow.timeout_s (120 s), got 120 s"),
+        (
+            rollout({"sample": {"default": 0.01}}),
+            "routes.r.rollout.steps: stratum default: selected with",
+        ),
+        (
+            rollout({}, checks=[{"name": "tone", "of": ["tone_of_voice"], "tolerance": 0.1, "critical": True}]),
+            "routes.r.rollout.checks.0.of: expected a family (format, policy, content) or a check of the route's packs",
+        ),
         ({"keys": [{"name": "a", "key": "${NOT_SET}"}]}, "keys.0.key: the environment variable NOT_SET is not set"),
         (
             {"keys": [{"name": n, "role": "admin", "key": "same-secret"} for n in "ab"]},

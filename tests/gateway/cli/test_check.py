@@ -49,6 +49,13 @@ routes:
       mid_stream: hold:20
       hedge_after_s: p95
       verify: {{schema: false, on_fail: error}}
+    shadow: {{sample: {{default: 0.1}}}}
+    rollout:
+      steps: [{{weight: 1, min_bake: 30m}}, {{weight: 100, min_bake: 2d, gate: manual}}]
+      checks:
+        - {{name: format_disagreement, tolerance: 0.02, critical: true}}
+        - {{name: ttft_p95, tolerance: 1.2}}
+        - {{name: content_disagreement, tolerance: 0.2, dry_run: true}}
   search:
     teacher: big
     student: small
@@ -147,6 +154,12 @@ def test_what_a_route_does_about_failures(everything: Path, width: int) -> None:
     assert chat["hedge_after_s"].startswith("without a first token after the primary's p95 the next is asked too")
     assert search["hedge_after_s"].startswith("without a first token after 0.8 s ")
     assert usual["hedge_after_s"] == "off"
+    assert chat["rollout"] == (
+        "once it is started: 1 % (30 min at least), 100 % (2 d at least, after a promote) rolls back to 0 % when one "
+        "of these fails: format_disagreement, shadow_loss pauses when one of these fails: ttft_p95 only shown: "
+        "content_disagreement"
+    )
+    assert usual["rollout"] == "none: the split is what people make it"
     assert chat["verify"].startswith("json, tools: ")
     assert chat["verify"].endswith("if all fail, an error is served")
     assert search["verify"] == "off"
