@@ -1,8 +1,9 @@
 """What a store must do. Its methods block: call them from a thread, never from the event loop's.
 
-A store holds four things, each behind a small protocol: the trail of changes (which is also the history of every
-document that can be changed while serving), the budgets that replicas share, leases, and who the replicas are. Two
-stores exist, SQLite for the workers of one host and Redis for several; one suite of tests is run against both.
+A store holds five things, each behind a small protocol: the trail of changes (which is also the history of every
+document that can be changed while serving), the budgets that replicas share, leases, notes of whoever holds one, and
+who the replicas are. Two stores exist, SQLite for the workers of one host and Redis for several; one suite of tests is
+run against both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,9 +49,9 @@ class Undo:
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A change to be made. `version` is the one that it makes, one more than the one that stands. `action` says what
-    was done, in one word: change, replace, delete, revert, kill, expire. `document` is what lies over the config file
-    afterwards: mappings are merged, anything else replaces, `{"deleted": true}` takes away. `changed_at`: seconds since
-    the epoch."""
+    was done, in one word: change, replace, delete, revert, kill, expire, rollout. `document` is what lies over the
+    config file afterwards: mappings are merged, anything else replaces, `{"deleted": true}` takes away. `changed_at`:
+    seconds since the epoch."""
 
     key: Key
     version: int
@@ -168,6 +169,28 @@ class LeaseStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What whoever leads writes down for who comes next. `version` counts how often it was written, from 1."""
+
+    version: int
+    text: str
+
+
+class NoteStore(Protocol):
+    """Notes are written by compare-and-swap: one is refused if anybody has written since it was read. That fences off
+    a leader of old more strictly than its lease's token would, and lets others write between two notes of the leader.
+    """
+
+    def noted(self, name: str) -> Note | None:
+        """The note of that name, None if nobody wrote one. Raises `StoreError`."""
+
+    def note(self, name: str, note: Note) -> bool:
+        """Write it, durably, if its version is one more than the one that is there (0: none). One that is there
+        already, with the same text, is no error. False: another is there, and nothing was written. A change that is
+        appended afterwards is kept only together with it. Raises `StoreError`; it may have been written then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """What a replica (a worker process) says of itself. `replica` is unique to the process: host, pid and a few random
     digits. Times are seconds since the epoch; `seen_at` is the store's to set."""
@@ -194,5 +217,5 @@ class MemberStore(Protocol):
         """Who reported and was not forgotten yet, by name. Raises `StoreError`."""
 
 
-class Store(ChangeStore, BudgetStore, LeaseStore, MemberStore, Protocol):
+class Store(ChangeStore, BudgetStore, LeaseStore, NoteStore, MemberStore, Protocol):
     """All of it, at one place."""

@@ -25,6 +25,7 @@ from gateway.stores.protocols import (
     Key,
     Lease,
     Member,
+    Note,
     OutcomeUnknown,
     Standing,
     StoreError,
@@ -36,6 +37,7 @@ from gateway.stores.redis_scripts import (
     CURRENT,
     MEMBERS,
     MIGRATIONS,
+    NOTE,
     RENEW,
     REPORT,
     SHARE,
@@ -220,6 +222,15 @@ class RedisStore:
 
     def release(self, lease: Lease) -> None:
         self._eval(RENEW, [f"lease:{lease.name}"], lease.owner, lease.token, 0)
+
+    def noted(self, name: str) -> Note | None:
+        version, text = self._link.run(lambda client: client.hmget(self._key(f"note:{name}"), ["version", "text"]))
+        return None if version is None else Note(int(version), text)
+
+    def note(self, name: str, note: Note) -> bool:
+        """As durable as the server's settings are. What is appended later is in its log, and at its replicas, after
+        this."""
+        return bool(self._eval(NOTE, [f"note:{name}"], note.version, note.text))
 
     def report(self, member: Member, ttl_s: float) -> None:
         self._eval(REPORT, ["members"], member.replica, ttl_s, msgspec.json.encode(member))

@@ -13,6 +13,7 @@ Kept are, under `{TAG}:`
   bucket:NAME     the time at which it will be full; expires then
   held:NAME       hash: replica -> "COUNT UNTIL"; expires with its last
   lease:NAME      hash: owner, token, until; never expires, since tokens only grow
+  note:NAME       hash: version, text
   members         hash: replica -> "UNTIL SEEN_AT DOCUMENT"
 """
 
@@ -127,6 +128,16 @@ RENEW = f"""#!lua
 local lease = redis.call('HMGET', KEYS[1], 'owner', 'token', 'till')
 if lease[1] ~= ARGV[1] or lease[2] ~= ARGV[2] or tonumber(lease[3]) <= now then return 0 end
 redis.call('HSET', KEYS[1], 'till', number(now + ARGV[3]))
+return 1
+"""
+
+NOTE = """#!lua
+-- KEYS: the note. ARGV: version, text
+local note = redis.call('HMGET', KEYS[1], 'version', 'text')
+local version = tonumber(note[1] or 0)
+if version == tonumber(ARGV[1]) and note[2] == ARGV[2] then return 1 end
+if version + 1 ~= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'text', ARGV[2])
 return 1
 """
 

@@ -19,6 +19,7 @@ from gateway.stores.protocols import (
     Key,
     Lease,
     Member,
+    Note,
     OutcomeUnknown,
     Standing,
     StoreError,
@@ -174,6 +175,21 @@ class SqliteStore:
                 (until, lease.name, lease.owner, lease.token, now),
             )
             return done.rowcount == 1
+
+    def noted(self, name: str) -> Note | None:
+        with self._trail.use() as db:
+            row = db.execute("SELECT version, text FROM notes WHERE name = ?", (name,)).fetchone()
+            return None if row is None else Note(*row)
+
+    def note(self, name: str, note: Note) -> bool:
+        with self._trail.use() as db, transaction(db, "IMMEDIATE"):
+            row = db.execute("SELECT version, text FROM notes WHERE name = ?", (name,)).fetchone()
+            if row == (note.version, note.text):
+                return True
+            if note.version != (row[0] if row else 0) + 1:
+                return False
+            db.execute("REPLACE INTO notes (name, version, text) VALUES (?, ?, ?)", (name, note.version, note.text))
+            return True
 
     def report(self, member: Member, ttl_s: float) -> None:
         now = time()

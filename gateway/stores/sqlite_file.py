@@ -52,6 +52,8 @@ _SECOND = (
     "CREATE TABLE members (replica TEXT PRIMARY KEY, said TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
 )
 
+_THIRD = "CREATE TABLE notes (name TEXT PRIMARY KEY, version INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID"
+
 
 def connect(path: Path, busy_s: float, *, durable: bool) -> sqlite3.Connection:
     """A connection to the file, made and brought up to this version if it must be. It waits `busy_s` for other writers.
@@ -163,4 +165,8 @@ def _the_trail(db: sqlite3.Connection) -> None:
     db.execute("DROP TABLE route_versions")
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_routes_alone, _the_trail)
+def _notes(db: sqlite3.Connection) -> None:
+    db.execute(_THIRD)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_routes_alone, _the_trail, _notes)

@@ -14,6 +14,7 @@ from gateway.stores.protocols import (
     Key,
     Lease,
     Member,
+    Note,
     Standing,
     StoreError,
 )
@@ -29,6 +30,7 @@ class MemoryStore:
         self._levels: dict[str, tuple[float, float]] = {}
         self._held: dict[tuple[str, str], tuple[int, float]] = {}
         self._leases: dict[str, tuple[Lease, float]] = {}
+        self.notes: dict[str, Note] = {}
         self._members: dict[str, tuple[Member, float]] = {}
 
     def open(self) -> None:
@@ -118,6 +120,18 @@ class MemoryStore:
         self.open()
         if self._leases.get(lease.name, (None, 0.0))[0] == lease:
             self._leases[lease.name] = lease, 0.0
+
+    def noted(self, name: str) -> Note | None:
+        self.open()
+        return self.notes.get(name)
+
+    def note(self, name: str, note: Note) -> bool:
+        self.open()
+        there = self.notes.get(name)
+        if there != note and note.version != (there.version if there else 0) + 1:
+            return False
+        self.notes[name] = note
+        return True
 
     def report(self, member: Member, ttl_s: float) -> None:
         self.open()

@@ -19,6 +19,7 @@ from gateway.stores.protocols import (
     Key,
     Lease,
     Member,
+    Note,
     Standing,
     Store,
     StoreError,
@@ -333,6 +334,58 @@ def test_of_many_that_want_a_lease_one_gets_it(place: Place) -> None:
     for thread in wanting:
         thread.join()
     assert [lease.token for lease in got] == [1]
+
+
+def test_a_note_is_read_as_it_was_written(place: Place) -> None:
+    one, two = place.store(), place.store()
+    assert one.noted("rollout:a") is None
+    for version, text in enumerate(['{"é": "\\u0000 \\ud800"}', "", "x" * 100_000], start=1):
+        note = Note(version, text)
+        assert one.note("rollout:a", note)
+        assert one.noted("rollout:a") == two.noted("rollout:a") == note
+    assert two.noted("rollout:b") is None
+    assert two.note("rollout:b", Note(1, "another"))
+    assert one.noted("rollout:a") == Note(3, "x" * 100_000)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 4, 5])
+def test_a_note_that_does_not_follow_the_last_is_refused(place: Place, version: int) -> None:
+    leader, of_old = place.store(), place.store()
+    assert not of_old.note("rollout", Note(3, "nothing is there"))
+    for number in (1, 2, 3):
+        assert leader.note("rollout", Note(number, f"text {number}"))
+    assert not of_old.note("rollout", Note(3, "another"))
+    follows = version == 4
+    assert of_old.note("rollout", Note(version, "late")) is follows
+    assert leader.noted("rollout") == (Note(4, "late") if follows else Note(3, "text 3"))
+
+
+def test_a_note_that_is_written_again_is_no_error(place: Place) -> None:
+    one, two = place.store(), place.store()
+    for number in (1, 2):
+        for store in (one, two, one):
+            assert store.note("rollout", Note(number, "same"))
+    assert one.noted("rollout") == Note(2, "same")
+    assert not one.note("rollout", Note(1, "same"))
+
+
+def test_of_many_that_write_a_note_one_does(place: Place) -> None:
+    wrote: list[str] = []
+    together = threading.Barrier(6)
+
+    def write_one(name: str) -> None:
+        store = place.store()
+        store.open()
+        together.wait()
+        if store.note("rollout", Note(1, name)):
+            wrote.append(name)
+
+    writing = [threading.Thread(target=write_one, args=(f"w{n}",)) for n in range(6)]
+    for thread in writing:
+        thread.start()
+    for thread in writing:
+        thread.join()
+    assert [Note(1, name) for name in wrote] == [place.store().noted("rollout")]
 
 
 def member(replica: str, **changed: object) -> Member:
