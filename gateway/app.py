@@ -27,6 +27,7 @@ from gateway.control.watch import REPORT_S, Watch
 from gateway.face.errors import INTERNAL, METHOD_NOT_ALLOWED, UNKNOWN_MODEL, UNKNOWN_PATH, ApiError
 from gateway.face.openai import ENDPOINTS
 from gateway.intake import request_id
+from gateway.rollout.rollouts import TURN_S, Rollouts
 from gateway.state import TICK_S, Gateway
 from gateway.stores.protocols import Store, StoreError
 from gateway.stores.url import make_pair_store, make_store
@@ -45,6 +46,7 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
     pairs = make_pair_store(config.store)
     filing = Filing(gateway.shadows, pairs)
     shares = Shares(store, watch.replica)
+    rollouts = Rollouts(gateway, door, watch, store, pairs)
     async with Supervisor() as supervisor:
         gateway.apply(config, {}, 0)  # the file's, until the store answers
         await watch.start()
@@ -59,14 +61,16 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
         spending = partial(_share_spending, gateway, door, store, watch.replica)
         supervisor.every(1.0, "share what mirroring and safety nets cost", spending)
         supervisor.every(0.5, "file records", filing.flush)
+        supervisor.every(TURN_S, "lead rollouts", rollouts.lead)
         supervisor.every(1.0, "keep house", gateway.keep_house)
         _reload_on_hangup(config, door, watch)
         gateway.ready = True
         gc.collect()
         gc.freeze()  # what lives as long as the worker need not be looked at again
         gc.set_threshold(20_000, 10, 10)  # neither requests nor connections leave cycles behind
-        yield {"gateway": gateway, "door": door, "watch": watch, "store": store, "pairs": pairs}
+        yield {"gateway": gateway, "door": door, "watch": watch, "store": store, "pairs": pairs, "rollouts": rollouts}
         gateway.draining = True
+        await rollouts.leave()
         await gateway.close()
         await shares.sync(gateway.keys.budgets)
         await watch.leave()
