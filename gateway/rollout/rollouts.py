@@ -32,6 +32,7 @@ from router_policies.checks.pack import PackError
 from router_policies.rollout.actions import Action, apply
 from router_policies.rollout.book import turn
 from router_policies.rollout.state import Command, SetSample, SetWeight
+from router_policies.rollout.step import Seen, commands
 from router_policies.rollout.summary import Summary, summarize
 
 TURN_S = 1.0
@@ -165,48 +166,53 @@ class Rollouts:
         here = await self._situation(route)
         saved = await self._read(here)
         self._led.pop(route, None)  # until all has gone well
+        if saved.state.number > saved.announced:  # whoever led before did not come to it
+            if await self._carry_out(saved, here, _owed(saved, here)) is None:
+                return None
+            here = await self._situation(route)
         while not await asyncio.to_thread(catch_up, self._pairs, saved, here, self._clock()):
             if not await asyncio.to_thread(save, self._store, route, saved):
                 return None
             if self._lease is not None:  # so much takes longer than a lease lasts
                 await self._hold()
-        commands = await asyncio.to_thread(_decide, saved, here, action, self._clock())
+        wanted = await asyncio.to_thread(_decide, saved, here, action, self._clock())
         try:
             if not await asyncio.to_thread(save, self._store, route, saved):
                 return None
         except StoreError as error:
             raise OutcomeUnknown(str(error)) from error
         try:
-            weight = await self._carry_out(saved, here, commands)
+            weight = await self._carry_out(saved, here, wanted)
         except (StoreError, Refusal) as error:
             if action is None:
                 raise
             self._say(route, str(error))  # what was said is saved, and what follows is asked for again in a second
             return self._summary(saved, here)
         self._led[route] = saved
-        return self._summary(saved, replace(here, weight=weight))
+        return self._summary(saved, here if weight is None else replace(here, weight=weight))
 
-    async def _carry_out(self, saved: Saved, here: Situation, commands: tuple[Command, ...]) -> float:
-        """Make a change of what is to be done; returns the weight that is live then."""
-        patch = _patch(commands, saved.mirrored, here)
-        tells = [command for command in commands if not isinstance(command, SetSample)]
+    async def _carry_out(self, saved: Saved, here: Situation, wanted: tuple[Command, ...]) -> float | None:
+        """Make a change of what is to be done; returns the weight that is live then. None: somebody has changed the
+        route since it was looked at, and nothing was done."""
+        patch = _patch(wanted, saved.mirrored, here)
+        tells = [command for command in wanted if not isinstance(command, SetSample)]
         if not patch and not tells:
             return here.weight
-        number = commands[0].number
+        number = wanted[0].number
         ask = Ask(
             Key("route", here.route),
             "rollout",
             patched(patch),
             _actor(here.route),
-            f"{commands[0].reason[:_REASON]} (transition {number})",
+            f"{wanted[0].reason[:_REASON]} (transition {number})",
             override=True,
             condition=Condition(frozenset({here.version})),
             named=tuple(patch),
         )
         try:
             made = await self._door.change(ask)
-        except (Conflict, NotThere):  # somebody has changed the route since it was looked at: look again
-            return here.weight
+        except (Conflict, NotThere):
+            return None
         if tells:
             saved.announced = number
         await self._watch.show(made.standing)
@@ -236,14 +242,21 @@ def _decide(saved: Saved, here: Situation, action: Action | None, now: float) ->
         mirrored = Mirrored(mirrored.sample, mirrored.before, done=True)
     sample = mirrored.sample if mirrored is not None and mirrored.done else None
     seen = (here.weight, sample, saved.announced)
-    saved.state, saved.book, commands = turn(saved.state, saved.book, here.plan, here.key, seen, now, here.revision)
-    for command in commands:
+    saved.state, saved.book, wanted = turn(saved.state, saved.book, here.plan, here.key, seen, now, here.revision)
+    for command in wanted:
         if isinstance(command, SetSample):
             mirrored = _mirrored(command.sample, mirrored, here)
     saved.mirrored = mirrored
     if told < said.number < saved.state.number:  # what somebody has done and what came of it are one change
-        commands = tuple(replace(command, reason=f"{said.why}; {command.reason}") for command in commands)
-    return commands
+        saved.state = replace(saved.state, why=f"{said.why}; {saved.state.why}")
+        wanted = tuple(replace(command, reason=saved.state.why) for command in wanted)
+    return wanted
+
+
+def _owed(saved: Saved, here: Situation) -> tuple[Command, ...]:
+    """What tells of the last transition, if that is not in the trail."""
+    seen = Seen(saved.book.round, saved.book.pairs, {}, here.weight, None, saved.announced)
+    return tuple(one for one in commands(saved.state, seen, here.plan) if not isinstance(one, SetSample))
 
 
 def _mirrored(sample: float | None, was: Mirrored | None, here: Situation) -> Mirrored | None:
@@ -255,15 +268,15 @@ def _mirrored(sample: float | None, was: Mirrored | None, here: Situation) -> Mi
     return was if still and before != here.sample else None  # until it is seen to be taken back
 
 
-def _patch(commands: tuple[Command, ...], mirrored: Mirrored | None, here: Situation) -> dict[str, Any]:
+def _patch(asked: tuple[Command, ...], mirrored: Mirrored | None, here: Situation) -> dict[str, Any]:
     patch: dict[str, Any] = {}
-    for command in commands:
+    for command in asked:
         if isinstance(command, SetWeight):
             patch["student_percent"] = command.percent
         elif isinstance(command, SetSample):
-            wanted = command.sample
-            if wanted is None:  # what people have set meanwhile is theirs
-                wanted = mirrored.before if mirrored is not None else here.sample
-            if wanted != here.sample:
-                patch["shadow"] = {"sample": {"default": wanted}}
+            sample = command.sample
+            if sample is None:  # what people have set meanwhile is theirs
+                sample = mirrored.before if mirrored is not None else here.sample
+            if sample != here.sample:
+                patch["shadow"] = {"sample": {"default": sample}}
     return patch

@@ -58,7 +58,7 @@ def step(state: State, seen: Seen, plan: Plan, now: float) -> tuple[State, tuple
     if state.phase is Phase.IDLE:
         return state, ()
     state = _moved(_heard(state, seen, now), seen, plan, now)
-    return state, tuple(_commands(state, seen, plan))
+    return state, tuple(commands(state, seen, plan))
 
 
 def changed(state: State, why: str, now: float) -> State:
@@ -220,7 +220,8 @@ def rolled_back(state: State, plan: Plan, why: str, now: float, live: float) -> 
     return replace(state, weight=weight, live=False, forced=None, acked=False, until=now + plan.cooldown_s)
 
 
-def _commands(state: State, seen: Seen, plan: Plan) -> list[Command]:
+def commands(state: State, seen: Seen, plan: Plan) -> list[Command]:
+    """What is still to be done about this state, as `step` asks for it."""
     commands: list[Command] = []
     if not state.live and not _same(seen.weight, state.wanted):
         commands.append(SetWeight(state.wanted, state.why, state.number))
