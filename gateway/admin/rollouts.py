@@ -60,7 +60,7 @@ _EXAMPLE: dict[str, Any] = {
 }
 _OBJECTS = ("ladder", "checks")
 _SCHEMA: dict[str, Any] = {
-    **{name: {} for name in _EXAMPLE},
+    **{name: {} for name, value in _EXAMPLE.items() if value is not None},  # the others may be null
     "phase": {"enum": ["idle", "shadow", "ready", "ramping", "promoted", "paused", "rolled_back"]},
     "weight": {"type": "number", "description": "Percent of the sessions, as it is live."},
     "wanted": {"type": "number", "description": "As the rollout would have it."},

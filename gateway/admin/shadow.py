@@ -126,6 +126,11 @@ _PAIR: Json = {
             "evidence": "fenced",
         }
     ],
+    "decided": "student",
+    "by_split": True,
+    "stratum": "default",
+    "least": 0.1,
+    "twinned": False,
     "texts": {
         "request": [{"role": "user", "text": "Where is my order? I am [email]."}],
         "student": {"text": "```json\n{}\n```", "calls": [], "finish_reason": "stop"},

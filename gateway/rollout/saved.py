@@ -65,8 +65,8 @@ def save(store: Store, route: str, saved: Saved) -> bool:
     """False: somebody else has written since; what is in memory is worth nothing then. Raises `StoreError`."""
     text = _Text(saved.state.plain(), saved.book.plain(), saved.announced, saved.mirrored)
     encoded = msgspec.json.encode(text).decode()
-    if encoded == saved.text:
-        return True
+    if encoded == saved.text:  # nothing is news here; but it may be elsewhere
+        return store.noted(name_of(route)) == Note(saved.version, saved.text)
     if not store.note(name_of(route), Note(saved.version + 1, encoded)):
         return False
     saved.version, saved.text = saved.version + 1, encoded
