@@ -31,17 +31,7 @@ from gateway.stores.protocols import (
     StoreError,
 )
 from gateway.stores.redis_link import Client, Link, is_lost
-from gateway.stores.redis_scripts import (
-    ACQUIRE,
-    APPEND,
-    CURRENT,
-    MEMBERS,
-    MIGRATIONS,
-    NOTE,
-    RENEW,
-    REPORT,
-    SHARE,
-)
+from gateway.stores.redis_scripts import ACQUIRE, APPEND, CURRENT, MEMBERS, MIGRATIONS, NOTE, RENEW, REPORT, SHARE
 from gateway.stores.texts import members_of, not_continued, wrong_version
 from gateway.stores.url import RedisUrl
 
