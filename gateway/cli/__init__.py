@@ -32,7 +32,7 @@ app = typer.Typer(
 for command in (serve, demo, check, traffic, kill, status, audit, shadow, pairs, score, replay):
     app.command()(command)
 app.add_typer(route, name="route")
-app.add_typer(rollout, name="rollout", hidden=True)  # until a gateway answers it
+app.add_typer(rollout, name="rollout")
 app.add_typer(store, name="store")
 
 
