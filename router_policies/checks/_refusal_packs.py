@@ -85,11 +85,11 @@ _BETWEEN = r"""(?:_(?:
 _HELPING = r"""(?:
     help(?:ing)?(?!_but|_feeling|_wonder|_myself|_smil|_laugh|_think)|assist|aid|provid|giv(?:e|ing)|offer|shar(?:e|ing)
     |show|teach|tell_you|answer|respond_to|discuss|talk_about|comment|speak_(?:to|on)|engag|participat|fulfil|satisf
-    |complet|comply|do_(?:that|this|so|it)\b|support|condon|promot|encourag|endors|advocat|facilitat|recommend|advis
+    |complet|comply|do_(?:that|this|so|it)\b|support|condon|promot|encourag|endors|advocat|facilitat|recommend(?!_(?:it|them)\b)|advis
     |suggest|guid|instruct|creat|writ(?:e|ing)|generat|produc|draft|craft|outlin|compos|reproduc|invent|explain|describ
     |mak(?:e|ing)_(?:jokes?|fun|up|this|that|a|any|such|light)|list|identify|remov|brows|draw|display|process|cancel
     |delet|predict|diagnos|walk(?:ing)?_you|circumvent|bypass|insult|go_for|take_(?:a_)?(?:side|part|stance|position)
-    |continu|entertain|accommodat|perform|carry_out|access_(?:personal|real|private|the_internet|external|your|live)
+    |continu|pretend|transfer|entertain|accommodat|perform|carry_out|access_(?:personal|real|private|the_internet|external|your|live)
     |open_(?:links?|web|urls?|files)|search_the|pass(?:_on_this)?\b|decline|refuse|role-?play|impersonat|mimic
     |contribut|tolerat|justif|confirm|verify|agree_(?:with|to)|hack|steal|kill|harm|hurt|sing\b|physically|book\b
     |send_(?:e-?mail|message)|listen|execut(?:e|ing)|determin|be_(?:a_)?part|be_of_(?:help|assistance)|look_up|retriev
@@ -125,6 +125,37 @@ _EN = Wording(
             |violen|against|stereotyp)""",
         ),
         _cue("unable_to", r"(?<![a-z])we(?:'re|_are)_unable_to_(?:help|assist|provide|fulfil)"),
+        _cue(
+            "assistant|chatbot|bot_|service|system|request",
+            rf"""\bth(?:is|e)_(?:virtual_|ai_)?(?:assistant|chatbot|bot|service|system)_(?:is_(?:unable|not_able)_to|{_CANNOT})
+                {_BETWEEN}{_HELPING}
+            |\b(?:your|this|that)_request_(?:is_one_(?:that_)?i_)?(?:can't|cannot|can_not|won't|will_not|could_not)_be_
+                (?:fulfil|complet|process|answer|honou?r|met\b|accommodat)""",
+        ),
+        _cue(
+            "unable|not_able|not_supposed|not_meant|won't|will_not|turn_this|turn_that|declining|no_way",
+            rf"""{_I}(?:'m|_am|_would_be|'d_be)_(?:(?:afraid|sorry,?|also|really|currently)_){{0,2}}(?:that_i(?:'m|_am)_)?
+                (?:unable|not_able|not_supposed|not_meant)_to_(?!make_out|tell_(?:if|whether|which)|find|reproduce_the)
+            |{_I}_(?:won't|will_not|cannot_and_will_not)_(?!be_(?:able_to_make|there|long|surprised|back)|wait|lie|bore|go_into
+                |sugar|pretend_to_know|judge|forget|regret|hesitate|know|need|take_(?:long|up)|bother|keep|let_you_down|rush)[a-z]
+            |{_I}(?:'ll|_will|_must|_have|_need)(?:_have)?(?:_to)?_turn_(?:this|that|it)_(?:[a-z]{{1,10}}_)?down
+            |{_I}(?:'m|_am)_(?:respectfully_)?declining|there(?:'s|_is)_no_way_for_me_to""",
+        ),
+        _cue(
+            "not_allow|n't_allow|not_permit",
+            r"(?<![a-z])we_(?:do_not|don't)_(?:allow|permit)_the_(?:creation|generation|use)_of",
+        ),
+        _cue(
+            "no_way|no_ability|no_means|refrain|stop_here|say_no|stop_there|only_able|can_only",
+            rf"""{_I}_have_no_(?:way|ability|means|permission)_(?:of|to)
+            |{_I}_(?:must_|will_|shall_|have_to_)?refrain_from
+            |{_I}_(?:need|have|must|'ll_have|am_going|'m_going)(?:_to)?(?:_have_to)?_(?:stop_(?:here|there)|say_no)\b
+            |{_I}(?:'m_only_able_to|_am_only_able_to|_can_only)_(?:help|answer|assist|discuss|talk|respond|chat|provide_information)""",
+        ),
+        _cue(
+            "can't|cannot|won't",
+            rf"""^(?:no|nope|nah|sorry|unfortunately|afraid_not)[,.!]?_(?:but_)?(?:i_)?(?:can't|cannot|won't)_{_HELPING}""",
+        ),
     ),
     rule=(
         _cue(
@@ -149,13 +180,26 @@ _EN = Wording(
         _cue(
             "something_i|topic_i|request_i|that_i|line_i",
             r"""not_(?:something|a_topic|a_request)_(?:that_)?i(?:'m|_am|_can|'ll|_will|'d)
-            |(?:something|line|a_topic|a_request)_(?:that_)?i_(?:do_not|don't|won't|will_not|can't|cannot|refuse)""",
+            |(?:something|line|a_topic|a_request)_(?:that_)?i_(?:do_not|don't|won't|will_not|can't|cannot|refuse)
+            |n't_(?:something|a_topic|a_request)_(?:that_)?i(?:'m|_am|_can|'ll|_will|'d)""",
         ),
+        _cue(  # in its first sentence, and whatever it is that cannot be done
+            "can't|cannot",
+            rf"""\A[^.!?\n]{{0,90}}?{_I}(?:'m_an?_[a-z_-]{{2,30}}_and)?_(?:really_|just_)?(?:can't|cannot)_(?!wait|believe|imagine
+                |think|stress|emphasi[sz]e|overstate|tell_(?:if|whether|which|from)|see\b|find|hear|wrap|remember|recall|guarantee
+                |be_(?:sure|certain)|say_(?:for|enough|whether|if)|promise|decide|rule|help_(?:but|feeling)|thank|afford|express
+                |argue|deny|complain|get_(?:enough|over)|stop|live|sleep|stand|speak_for)[a-z]""",
+        ),
+        _cue(
+            "my_place|stay_neutral|remain_neutral",
+            rf"(?:not|n't)_my_place_to|{_I}(?:'ll|_will|_must|_try_to|_have_to)_(?:stay|remain)_neutral",
+        ),
+        _cue("crosses|possible_for_me", r"crosses_a_(?:[a-z]{1,12}_)?line|(?:n't|not)_possible_for_me"),
         _cue(
             "outside|beyond|not_within|n't_within",
             r"""(?:outside|not_within|isn't_within)_(?:of_)?(?:my|what_i|the_scope_of_what_i)
                 (?:_(?:programming|scope|capabilit|expertise|abilit|purview|guidelines|can|am)|'m|'ll)
-            |beyond_(?:my|what_i)(?:_current)?(?:_(?:scope|capabilit|abilit|can)|'m)""",
+            |beyond_(?:the_scope_of_)?(?:my|what_i|this_conversation)(?:_current)?(?:_(?:scope|capabilit|abilit|can|am)|'m|\b)""",
         ),
         _cue(
             "programm|guidelines|polic|purpose|instructions|training|trained|designed|built|i'm_here_to|i_am_here_to",
@@ -173,7 +217,7 @@ _EN = Wording(
             r"""(?:important|should|must|please|essential|need)_(?:[a-z]{1,20}_){0,3}respect_(?:[a-z']{1,20}_){0,4}privacy
             |not_publicly_(?:available|known|disclosed)""",
         ),
-        _cue("prefer_not", "prefer_not_to_(?:continue|discuss|answer|engage)"),
+        _cue("prefer_not", "(?<!if_you_)(?<!you_would_)prefer_not_to_(?!be_)"),
     ),
     moral=_cue(
         "illegal|ethical|immoral|wrong|harmful|cruel|accept|appropriate|crime|criminal|the_law|violation|okay|justif|answer"
@@ -268,10 +312,10 @@ _ES = _other(
     """no_pued|no_podr|no_debo|no_voy|no_quiero|no_estoy|no_tengo|no_me_|lo_siento|lamento|niego|negarme|en_contra|no_es_
     |no_sería|debo_|es_ilegal|delito""",
     mine=r"""\bno_(?:me_es_posible|puedo|podré|podría|debo|voy_a|quiero|me_siento_cómod\w
-            |estoy_(?:\w{1,20}_)?(?:autorizad\w|capacitad\w|en_condiciones|dispuest\w))(?!_esperar|_creer|_dejar)
+            |estoy_(?:\w{1,20}_)?(?:capacitad\w|en_condiciones|dispuest\w))(?!_esperar|_creer|_dejar)
             [^.!?\n]{0,50}?(?:ayud|proporcion|dar|ofrec|respond|compart|escrib|crear|generar|asist|brind|cumpl|facilit
             |acced|hacer_(?:eso|esto)|hablar|apoyar|promover|recomendar|explicar|proveer)
-        |\bno_tengo_(?:acceso|la_capacidad|permitido)|\bdebo_(?:negarme|rechazar|declinar)|\bme_niego_a""",
+        |\bno_tengo_(?:acceso|la_capacidad|permitido)|\bno_estoy_(?:\w{1,20}_)?autorizad\w_(?:a|para)\b|\bdebo_(?:negarme|rechazar|declinar)|\bme_niego_a""",
     rule=r"""(?:va|está|iría)_en_contra_de_(?:mis|nuestras|la)|no_(?:es|sería)_(?:apropiado|ético|correcto|adecuado)
         |fuera_de_mi""",
     moral=r"""(?:es|son|sería)_(?:\w{1,20}_){0,3}(?:ilegal|delito|inmoral|peligroso|inaceptable|poco_ético|un_crimen)""",
@@ -293,6 +337,44 @@ _IT = _other(
     redirect="cerca_aiuto|rivolgiti|si_rivolga|è_importante|ti_(?:consiglio|incoraggio|invito)|le_consiglio|invece",
     helps=r"""(?:tuttavia|però|ma|invece|piuttosto)[^.!?\n]{0,50}?(?:posso|ecco|puoi|può_)|\becco""",
 )
+_PT = _other(
+    """não_poss|não_pod|não_vou|não_devo|não_quero|não_estou|não_tenho|não_me_|não_sou|desculp|lamento|infelizmente|recus
+    |contra_|viola|fora_d|não_é_|não_seria|ilegal|crime""",
+    mine=r"""\bnão_(?:me_é_possível|posso|poderei|poderia|podemos|devo|vou|quero|consigo|me_sinto_confortável
+            |(?:estou|sou)_(?:\w{1,20}_)?(?:autorizad\w|capaz|apto|em_condições|dispost\w|programad\w))
+            (?!_esperar|_acreditar|_deixar)[^.!?\n]{0,50}?(?:ajud|fornec|dar\b|oferec|respond|compartilh|partilh|escrev|criar
+            |gerar|auxili|atend|cumpr|facilit|acess|fazer_iss|falar|apoiar|promov|recomend|explic|produz|continu)
+        |\bnão_tenho_(?:acesso|a_capacidade|permissão|como)|\b(?:devo|preciso|tenho_de|tenho_que)_(?:recusar|declinar)
+        |\b(?:eu_)?(?:me_recuso|recuso-me)_a""",
+    rule=r"""(?:vai|iria|está)_contra_(?:as_|os_)?(?:minhas|meus|nossas|nossos|diretrizes|política)|viola_(?:as|os|minhas|nossas)
+        |não_(?:é|seria)_(?:apropriado|ético|correto|adequado)|fora_d[oae]_(?:meu|minha|que_posso)""",
+    moral=r"""(?:é|são|seria)_(?:\w{1,20}_){0,3}(?:ilegal|um_crime|imoral|perigos\w|inaceitável|antiético)""",
+    redirect=r"procure_ajuda|busque_ajuda|é_importante|recomendo_que|aconselho|em_vez_disso|consulte|entre_em_contato",
+    helps=r"""(?:no_entanto|porém|mas|em_vez_disso|contudo)[^.!?\n]{0,50}?(?:posso|aqui|você_pode)|\baqui_(?:está|estão|vão)""",
+)
+_ZH = _other(
+    "不能|无法|無法|不会|不會|不可以|没办法|沒辦法|拒绝|拒絕|抱歉|对不起|對不起|违反|違反|违法|違法|非法|不道德|超出",
+    mine=r"""(?:我|本助手|助手|本模型)[^。!!??\n,,]{0,12}?(?:不能|无法|無法|不会|不會|不可以|没办法|沒辦法|不便)
+            [^。!!??\n]{0,24}?(?:帮|幫|协助|協助|提供|回答|满足|滿足|完成|处理|處理|生成|创作|創作|撰写|写|寫|分享|讨论|討論|告诉|告訴
+            |支持|参与|參與|透露|推荐|执行|執行)
+        |(?:抱歉|对不起|對不起|很遗憾|很遺憾)[^。!!??\n]{0,12}?(?:不能|无法|無法|不便|没办法|沒辦法)
+        |我(?:必须|必須|只能)?拒(?:绝|絕)|我没有(?:权限|能力|办法)""",
+    rule=r"""(?:违反|違反|不符合)(?:了)?(?:我|我们|我們|相关|相關|使用|平台|安全|道德)[^。!!\n]{0,12}?(?:准则|準則|政策|规定|規定|原则|原則|规范)
+        |超出(?:了)?我的""",
+    moral="(?:是|属于|屬於|涉及)[^。!!\n]{0,8}?(?:违法|違法|非法|不道德|犯罪|有害)",
+    redirect="建议|建議|请(?:寻求|联系|咨询|遵守)|請(?:尋求|聯繫|諮詢)|重要的是",
+    helps="(?:但|不过|不過|然而|相反)[^。!!\n]{0,16}?我(?:可以|能|很乐意)|以下是|您可以(?:尝试|考虑)",
+)
+_JA = _other(
+    "できません|できかね|いたしかね|致しかね|しかねます|お断り|反します|違反|違法|不適切|倫理",
+    mine=r"""(?:お応え|お答え|お手伝い|ご提供|提供|協力|ご協力|支援|サポート|回答|ご案内|生成|作成|お伝え|お教え|共有|対応|参加|執筆)
+            (?:する|を|を行う)?(?:こと)?(?:は|が|も)?(?:でき(?:ません|かねます)|いたしかねます|致しかねます|しかねます)
+        |お断り(?:します|いたします|させて)""",
+    rule="(?:ガイドライン|ポリシー|規約|方針|倫理)[^。\n]{0,8}?(?:に反|に違反|上(?:、)?でき)|私の(?:能力|範囲)を超え",
+    moral="(?:違法|犯罪|非倫理的|不適切|有害)(?:です|であり|な行為)",
+    redirect="専門家|相談|ご連絡|お勧めします|おすすめします|大切です|重要です",
+    helps="(?:代わりに|ただし|ですが|しかし)[^。\n]{0,24}?(?:できます|可能です|ご紹介)|以下(?:は|に|の)",
+)
 
-PACKS = {"en": _EN, "de": _DE, "fr": _FR, "es": _ES, "it": _IT}
+PACKS = {"en": _EN, "de": _DE, "fr": _FR, "es": _ES, "it": _IT, "pt": _PT, "zh": _ZH, "ja": _JA}
 """By ISO 639-1 code. Another language is another entry, and its lines in tests/data/checks/refusals.jsonl."""

@@ -1,6 +1,9 @@
-"""Refusals: 391 labelled completions, of which half were looked at while the wording was written down.
+"""Refusals: 641 labelled completions.
 
-tests/data/checks/refusals.jsonl: real ones of SmolLM2-135M, the others written in the manner of well-known models.
+tests/data/checks/refusals.jsonl: real ones of SmolLM2-135M, the others written in the manner of well-known models. Of
+the first 391 half were looked at while the wording was written down. The sets "written first, second, third" came
+later, each to see what it comes to at first sight (recall 0.78, 0.70, 0.84; precision 0.96, 0.93, 1.00; accuracy 0.88,
+0.83, 0.92); then the wording was widened by what they had shown.
 """
 
 import json
