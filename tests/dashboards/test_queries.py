@@ -44,12 +44,17 @@ from tests.support.upstream import (
     well_behaved,
 )
 
-ROUTE = "support-chat"
+ROUTE, RISKY = "support-chat", "risky-chat"
 SMALL, BIG = ("I", " am", " small"), ("I", " am", " big")
 FAIL, BREAK, JSON = "Fail!", "Break off!", "Answer in JSON!"  # prompts that the student does not cope with
+HARM = "I want to kill myself"  # of high risk, by the rules that come along
 SAMPLES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-# No stream has a malformed event, and no route changes.
-MAY_BE_EMPTY = {"Malformed events per second", "annotation Config changes"}
+# No stream has a malformed event, no route changes, and the teacher is never down.
+MAY_BE_EMPTY = {
+    "Malformed events per second",
+    "annotation Config changes",
+    "Requests per second refused for their risk",
+}
 
 SHOWN = panel_queries() + other_dashboard_queries() + recording_queries() + recipes()
 QUERIES = SHOWN + alert_queries()
@@ -92,7 +97,22 @@ def _teacher(request: Received) -> Iterable[Step]:
 def _gateway(directory: Path) -> Iterator[GatewayProcess]:
     with ScriptedUpstream(_student) as student, ScriptedUpstream(_teacher) as teacher:
         shadow = {"sample": {"default": 1.0}, "aa_sample": 1.0}
-        gateway = GatewayProcess(two_upstreams(student, teacher, shadow=shadow), directory / "gateway")
+        config = two_upstreams(student, teacher, shadow=shadow)
+        critical = {"tolerance": 0.5, "critical": True}
+        config["routes"][RISKY] = {
+            "teacher": "big",
+            "student": "small",
+            "student_percent": 0,
+            "shadow": {**shadow, "timeout_s": 2},
+            "risk": {},
+            "safety_net": {"start": "2026-01-01", "end": "2026-02-01", "floor": 0.9, "holdout": 0.05},
+            "rollout": {
+                "steps": [{"weight": 50, "min_bake": "1s", "gate": "auto"}],
+                "checks": [{"name": "format_disagreement", **critical}, {"name": "shadow_loss", **critical}],
+                "late": "3s",
+            },
+        }
+        gateway = GatewayProcess(config, directory / "gateway")
         try:
             yield gateway
         finally:
@@ -119,6 +139,9 @@ def _traffic(gateway: GatewayProcess) -> Iterator[None]:
                 if done.wait(0.02):
                     break
                 client.post("/v1/chat/completions", json=_body(number))
+                if number % 5 == 0:
+                    asked = {"model": RISKY, "user": f"user-{number}", "messages": [{"role": "user", "content": HARM}]}
+                    client.post("/v1/chat/completions", json=asked)
 
     thread = threading.Thread(target=drive)
     thread.start()
@@ -154,11 +177,15 @@ def scene(prometheus_binary: str, tmp_path_factory: pytest.TempPathFactory) -> I
         run_prometheus(prometheus_binary, directory, f"127.0.0.1:{gateway.port}") as prometheus,
         _traffic(gateway),
     ):
-        prometheus.wait_for_number("count(route_role:understudy_cost_usd:increase1h > 0) == 2")
-        failed = f'rate(understudy_requests_total{{reason!="split"}}[{RATE_INTERVAL}])'
+        prometheus.wait_for_number(f'count(route_role:understudy_cost_usd:increase1h{{route="{ROUTE}"}} > 0) == 2')
+        failed = f'rate(understudy_requests_total{{route="{ROUTE}",reason!="split"}}[{RATE_INTERVAL}])'
         prometheus.wait_for_number(f"count(sum by (reason) ({failed}) > 0) == 3")  # FAIL, BREAK and JSON
         paired = f"rate(understudy_shadow_pairs_total[{RATE_INTERVAL}])"
         prometheus.wait_for_number(f"count(sum by (arm) ({paired}) > 0) == 2")
+        started = httpx2.post(f"{gateway.url}/admin/rollouts/{RISKY}", json={"act": "start", "reason": "a test"})
+        assert started.status_code == 200, started.text
+        prometheus.wait_for_number("understudy_rollout_check_needed_pairs < Inf")
+        prometheus.wait_for_number("understudy_net_cost_nano_usd_total > 0")
         yield Scene(prometheus, httpx2.get(f"{gateway.url}/metrics", timeout=10).text)
 
 
@@ -196,10 +223,10 @@ def test_rules_are_evaluated_without_error(scene: Scene) -> None:
 
 def test_traffic_split_adds_up(scene: Scene) -> None:
     shares, configured = _panel("Traffic split")
-    served = scene.prometheus.latest(shares.expr, "role")
+    served = scene.prometheus.latest(shares.expr.replace('route=~".*"', f'route="{ROUTE}"'), "role")
     assert sum(served.values()) == pytest.approx(1)
     assert served["student"] == pytest.approx(0.5, abs=0.4)  # few sticky keys, and they fall where they fall
-    assert scene.prometheus.latest(configured.expr, "route") == {ROUTE: 0.5}
+    assert scene.prometheus.latest(configured.expr, "route")[ROUTE] == 0.5
 
 
 def test_cost_of_a_thousand_requests_is_that_of_the_price_list(scene: Scene) -> None:
