@@ -277,7 +277,13 @@ def _answer(request: Received) -> Iterable[Step]:
     return well_behaved()(request)
 
 
-def test_events_of_a_stream_are_passed_on_as_they_come(house: House, teacher: ScriptedUpstream) -> None:
+def test_what_passes_the_balancer_is_what_clients_and_servers_need(house: House, teacher: ScriptedUpstream) -> None:
+    """In one house, for it takes seconds to build: an id for each request, events as they come, no metrics of whoever
+    happens to be asked, and with nobody behind it an error that clients know."""
+    answer = httpx2.post(f"{house.url}/v1/chat/completions", content=BODY, headers=APP)
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert teacher.requests[-1].headers["x-request-id"] == answer.headers["x-request-id"]
+
     go = threading.Event()
     teacher.script = lambda request: _slow_stream(go)
     with RawClient(house.balancer) as raw:
@@ -286,21 +292,11 @@ def test_events_of_a_stream_are_passed_on_as_they_come(house: House, teacher: Sc
         go.set()
         assert DONE in raw.until(b"0\r\n\r\n")
 
+    assert httpx2.get(f"{house.url}/metrics").status_code == 404
+    assert all(gateway.metric("understudy_store_up") == 1 for gateway in house.gateways)
 
-def test_a_request_without_an_id_gets_one_that_the_model_server_sees(house: House, teacher: ScriptedUpstream) -> None:
-    answer = httpx2.post(f"{house.url}/v1/chat/completions", content=BODY, headers=APP)
-    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
-    assert teacher.requests[-1].headers["x-request-id"] == answer.headers["x-request-id"]
-
-
-def test_without_any_gateway_the_error_is_one_that_clients_know(house: House) -> None:
     for gateway in house.gateways:
         gateway.kill()
     answer = httpx2.post(f"{house.url}/v1/chat/completions", content=BODY, headers=APP)
     assert answer.status_code == 502
     assert json.loads(answer.content)["error"]["code"] == "gateway_unreachable"
-
-
-def test_metrics_are_asked_of_each_replica_alone(house: House) -> None:
-    assert httpx2.get(f"{house.url}/metrics").status_code == 404
-    assert all(gateway.metric("understudy_store_up") == 1 for gateway in house.gateways)
