@@ -50,6 +50,7 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
     async with Supervisor() as supervisor:
         gateway.apply(config, {}, 0)  # the file's, until the store answers
         await watch.start()
+        await gateway.captures.flush()  # from the first request on it is noted what is owed to the disk
         with suppress(StoreError, ConfigError):
             await door.ask(ANSWER_S, door.effective, door.standing)  # once, or the first who looks would wait for it
         await gateway.keep_house()
@@ -61,6 +62,7 @@ async def _lifespan(config: Config, app: FastAPI) -> AsyncIterator[dict[str, Any
         spending = partial(_share_spending, gateway, door, store, watch.replica)
         supervisor.every(1.0, "share what mirroring and safety nets cost", spending)
         supervisor.every(0.5, "file records", filing.flush)
+        supervisor.every(1.0, "write captured requests", gateway.captures.flush)
         supervisor.every(TURN_S, "lead rollouts", rollouts.lead)
         supervisor.every(1.0, "keep house", gateway.keep_house)
         _reload_on_hangup(config, door, watch)

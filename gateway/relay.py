@@ -15,6 +15,9 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.after.captures import Begun
+from gateway.after.sample import Tape
+from gateway.after.shadows import HEADER, Sampled
 from gateway.attempt import NEVER, Attempt
 from gateway.exchange import Exchange, Outcome
 from gateway.face.errors import (
@@ -69,6 +72,7 @@ class Relay:
     """
 
     __slots__ = (
+        "_begun",
         "_committed",
         "_current",
         "_ended",
@@ -77,6 +81,7 @@ class Relay:
         "_legs",
         "_sampled",
         "_sent_at",
+        "_tapes",
         "_told",
         "_total_at",
         "_upstreams",
@@ -96,7 +101,11 @@ class Relay:
         self.client = client
         self.request = request
         self.strip_usage = bool(view.stream) and request.endpoint.usage_option and not view.asks_usage
-        self._sampled = gateway.shadows.sample(request) if route.shadow is not None else None
+        sampled = self._sampled = gateway.shadows.sample(request) if route.shadow is not None else None
+        begun = self._begun = _begun(gateway, request, sampled) if route.capture is not None else None
+        self._tapes: tuple[Tape, ...] = () if sampled is None else (sampled.tape,)
+        if begun is not None and begun.refused is None:
+            self._tapes += (begun.tape,)
         self._legs: list[Attempt] = []
         self._current: Attempt | None = None  # the leg that is served, or else the last that was asked
         self._told: Attempt | None = None  # whose failure inside the answer the client would be told of
@@ -218,14 +227,20 @@ class Relay:
     def write(self, events: bytes) -> None:
         """Part of the answer goes out."""
         self.client.write(events)
-        if self._sampled is not None:
-            self._sampled.tape.add(events)
+        for tape in self._tapes:
+            tape.add(events)
+
+    def _respond(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer goes out."""
+        self.client.respond(status, headers, body)
+        for tape in self._tapes:
+            tape.add(body)
 
     def finish(self, attempt: Attempt, *, mark: bool) -> None:
         """The served stream is whole. `mark`: it lacks the end mark."""
         done_at = monotonic()
         if mark:
-            self.client.write(DONE)
+            self.write(DONE)
         self.client.finish()
         self._end(Outcome.OK, attempt.status, done_at)
 
@@ -322,9 +337,7 @@ class Relay:
             message = f"The upstream {attempt.upstream.name!r} does not serve {path} ({status})."
             status, lines = UNSUPPORTED_ENDPOINT.status, _JSON
             body = ApiError(UNSUPPORTED_ENDPOINT, message).body
-        self.client.respond(status, lines + self._our_headers(attempt), body)
-        if self._sampled is not None:
-            self._sampled.tape.add(body)
+        self._respond(status, lines + self._our_headers(attempt), body)
         outcome = Outcome.OK
         if status >= 300:
             outcome = Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR
@@ -346,7 +359,7 @@ class Relay:
         elif attempt.watch is not None and attempt.watch.error is not None:
             error = attempt.watch.error
             status = failures.in_stream_status(error)
-            self.client.respond(status, _JSON + self._our_headers(attempt), _encode({"error": error}))
+            self._respond(status, _JSON + self._our_headers(attempt), _encode({"error": error}))
             self._end(attempt.outcome, status)
         else:
             assert attempt.error is not None
@@ -354,7 +367,7 @@ class Relay:
             headers = _JSON + self._our_headers(attempt)
             if failure.retry_after_s is not None:
                 headers += b"retry-after: %d\r\n" % max(1, round(failure.retry_after_s + 0.5))
-            self.client.respond(kind.status, headers, ApiError(kind, message).body)
+            self._respond(kind.status, headers, ApiError(kind, message).body)
             self._end(attempt.outcome, kind.status)
 
     def _serve_unverified(self, attempt: Attempt) -> None:
@@ -371,10 +384,10 @@ class Relay:
         attempt = self._told
         assert attempt is not None
         if attempt.watch is not None and attempt.watch.error is not None:
-            self.client.write(attempt.watch.error_event)
+            self.write(attempt.watch.error_event)
         else:
             assert attempt.error is not None
-            self.client.write(b"data: %b\n\n" % ApiError(*attempt.error).body)
+            self.write(b"data: %b\n\n" % ApiError(*attempt.error).body)
         self.client.finish()
         self._end(attempt.outcome, attempt.status)
 
@@ -387,12 +400,12 @@ class Relay:
     def _break_off(self, outcome: Outcome, kind: ErrorKind, message: str) -> None:
         error = ApiError(kind, message)
         if self._committed:
-            self.client.write(b"data: %b\n\n" % error.body)
+            self.write(b"data: %b\n\n" % error.body)
             self.client.finish()
             status = 200
         else:
             assert self._current is not None
-            self.client.respond(kind.status, _JSON + self._our_headers(self._current), error.body)
+            self._respond(kind.status, _JSON + self._our_headers(self._current), error.body)
             status = kind.status
         if self.paused:
             self.client.abort()  # it does not read, and would be waited for in vain
@@ -459,10 +472,21 @@ class Relay:
             lost=lost,
         )
         gateway.record(exchange)
+        if self._begun is not None:
+            pair_id = self._sampled.compared_as if self._sampled is not None else None
+            gateway.captures.offer(self._begun, request, exchange, pair_id)
         if self._sampled is not None:
             gateway.shadows.offer(self._sampled, request, exchange, gateway.revision)
         self._legs.clear()  # they refer to this relay, which would otherwise wait for the garbage collector
         self._current = self._told = None
+
+
+def _begun(gateway: Gateway, request: Admitted, sampled: Sampled | None) -> Begun | None:
+    """A request of a route that captures."""
+    mirrored = sampled is not None and sampled.compared_as is not None
+    return gateway.captures.begin(
+        request, mirrored=mirrored, is_mirror=gateway.shadows.is_mirror(request.headers.get(HEADER))
+    )
 
 
 def _says_no_such_path(body: bytes) -> bool:

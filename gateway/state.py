@@ -11,11 +11,13 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
+from gateway.after.captures import Captures
 from gateway.after.shadows import Shadows
 from gateway.budgets import KeyBudget
 from gateway.config import Config
 from gateway.exchange import Exchange
 from gateway.net import Nets
+from gateway.telemetry.capture import CaptureMetrics
 from gateway.telemetry.exchange_log import ExchangeLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.risk import RiskMetrics
@@ -39,6 +41,7 @@ class Identity:
     admin: bool
     budget: KeyBudget | None = None
     tags: frozenset[str] = frozenset()
+    consent: frozenset[str] = frozenset()
 
 
 ANYONE = Identity("", "", admin=True)
@@ -63,7 +66,7 @@ class Keys:
                 budget = before._budgets.get((key.name, limits)) if before is not None else None
                 budget = self._budgets[key.name, limits] = budget or KeyBudget(key.name, limits)
             self._by_digest[key.digest] = Identity(
-                key.name, key.tenant, key.role == "admin", budget, frozenset(key.tags)
+                key.name, key.tenant, key.role == "admin", budget, frozenset(key.tags), frozenset(key.consent)
             )
         self.open = config.open
 
@@ -116,6 +119,7 @@ class Gateway:
     upstreams: Upstreams
     metrics: Metrics
     shadows: Shadows
+    captures: Captures
     nets: Nets
     risk_metrics: RiskMetrics
     revision: int = 0
@@ -136,8 +140,11 @@ class Gateway:
         upstreams = Upstreams({name: Upstream(name, config) for name in config.upstreams})
         metrics = Metrics()
         shadows = Shadows(Random().random, ShadowMetrics(metrics.registry))  # noqa: S311 - a draw, no secret
+        captures = Captures(Random().random, CaptureMetrics(metrics.registry))  # noqa: S311
+        shadows.on_compared = captures.compared
         risk = RiskMetrics(metrics.registry)
-        gateway = cls(config, config.build_routes(), Keys(config), upstreams, metrics, shadows, Nets(risk), risk)
+        routes, keys = config.build_routes(), Keys(config)
+        gateway = cls(config, routes, keys, upstreams, metrics, shadows, captures, Nets(risk), risk)
         if config.exchange_log is not None:
             gateway.exchange_log = ExchangeLog(Path(config.exchange_log))
         gateway.metrics.show_routes(gateway.routes)
@@ -162,6 +169,7 @@ class Gateway:
         self.keys = Keys(config, self.keys)
         self.config, self.routes, self.upstreams, self.revision = config, routes, upstreams, revision
         self.shadows.apply(config, routes, upstreams)
+        self.captures.apply(config, routes)
 
     def record(self, exchange: Exchange) -> None:
         """A request has ended."""
@@ -194,6 +202,7 @@ class Gateway:
             upstream.tick(now)
         self.metrics.flush()
         self.shadows.tick(TICK_S)
+        self.captures.tick()
 
     async def keep_house(self) -> None:
         """What is done about once a second: close idle connections on both sides, show what is under way."""
@@ -206,6 +215,7 @@ class Gateway:
             upstream.sweep()
         await self._close_retired()
         await self.shadows.keep_house()
+        self.captures.show()
         self.nets.show(self.routes.by_name.values())
         self._update_p95()
         if self.exchange_log is not None:
@@ -233,6 +243,7 @@ class Gateway:
         for upstream in self._all_upstreams():
             await upstream.close()
         await self.shadows.close()
+        await self.captures.close()
         self.metrics.flush()
         if self.exchange_log is not None:
             await self.exchange_log.flush()

@@ -17,6 +17,7 @@ from router_policies.failures import FailureKind
 from router_policies.verify import Verify
 
 if TYPE_CHECKING:
+    from router_policies.capture import Capture
     from router_policies.risk.judged import RouteRisk
     from router_policies.shadow import Shadow
 
@@ -125,6 +126,7 @@ class Route:
     deadlines: Deadlines = field(default_factory=Deadlines)
     fallback: Fallback = field(default_factory=Fallback)
     shadow: "Shadow | None" = None
+    capture: "Capture | None" = None
     risk: "RouteRisk | None" = None
     version: int = 0
     plans: Mapping[Role, tuple[Candidate, ...]] = field(init=False, compare=False, repr=False)

@@ -27,7 +27,7 @@ from gateway.stores.pairs import Caps
 from gateway.telemetry.shadow import ShadowMetrics
 from gateway.upstream.upstream import Upstream
 from router_policies.routes import Role, Route, Routes
-from router_policies.shadow import Drawn, Reason, draw
+from router_policies.shadow import Arm, Drawn, Reason, draw
 
 if TYPE_CHECKING:
     from gateway.intake import Admitted
@@ -44,14 +44,21 @@ class Sampled:
     """A request under way that was drawn, and what its client gets of the answer. `models`: the route's when it began:
     they may be others by the time that it ends."""
 
+    pair_id: str
     drawn: Drawn
     models: Models
     tape: Tape
 
+    @property
+    def compared_as(self) -> str | None:
+        """The pair that student and teacher are to be compared in, None if only the teacher with itself."""
+        return self.pair_id if Arm.AB in self.drawn.arms else None
+
 
 class Shadows:
     """Mutable state: a mirror per route, the upstreams that they ask, what was spent today, and in `outbox` the records
-    that wait to be kept. `others_spent`: today, by the other replicas, per route."""
+    that wait to be kept. `others_spent`: today, by the other replicas, per route. `on_compared` is told once of every
+    request drawn to be compared with the other side: whether the answers are known to differ."""
 
     def __init__(self, random: Callable[[], float], metrics: ShadowMetrics) -> None:
         self._random = random
@@ -71,6 +78,7 @@ class Shadows:
         self.others_spent: Mapping[str, int] = {}
         self.caps = Caps()
         self.outbox = Outbox()
+        self.on_compared: Callable[[str, bool], None] = lambda pair_id, differ: None
 
     # From the control plane.
 
@@ -138,7 +146,7 @@ class Shadows:
         setting = mirror.setting if mirror is not None else None
         if drawn is None or setting is None:
             return None
-        return Sampled(drawn, setting.models, Tape(shadow.max_body_bytes))
+        return Sampled(f"{self._boot}-{next(self._number)}", drawn, setting.models, Tape(shadow.max_body_bytes))
 
     def offer(self, sampled: Sampled, request: "Admitted", exchange: Exchange, revision: int) -> None:
         """A drawn request has ended, however. Never waits, never raises: its client has nothing to do with this."""
@@ -146,11 +154,12 @@ class Shadows:
             self._offer(sampled, request, exchange, revision)
         except Exception:
             _log.exception("request %s could not be mirrored", exchange.request_id)
+            self.on_compared(sampled.pair_id, False)
 
     def _offer(self, sampled: Sampled, request: "Admitted", exchange: Exchange, revision: int) -> None:
         route = exchange.decision.route.name
         sample = Sample(
-            pair_id=f"{self._boot}-{next(self._number)}",
+            pair_id=sampled.pair_id,
             drawn=sampled.drawn,
             models=sampled.models,
             exchange=exchange,
@@ -187,6 +196,8 @@ class Shadows:
         assert record.reason is not None
         self._metrics.lost(record.route, record.arm, record.reason)
         self.outbox.put(record, None)
+        if record.arm is Arm.AB:
+            self.on_compared(record.pair_id, False)
 
     async def paired(self, pair: Pair) -> None:
         try:
@@ -199,6 +210,8 @@ class Shadows:
         )
         self._metrics.paired(record)
         self.outbox.put(record, scored.texts)
+        if record.arm is Arm.AB:
+            self.on_compared(record.pair_id, not all(one["agree"] for one in record.verdicts))
 
     async def asked(self, endpoint: Endpoint, body: bytes, model: str, *, stream: bool) -> bytes | None:
         return await self._scorer.asked(endpoint, body, model, stream=stream)

@@ -6,6 +6,7 @@
 `reading` makes one of a file, `problems` says what is wrong with it, never showing a secret.
 """
 
+from gateway.config.capture import CaptureConfig
 from gateway.config.keys import KeyConfig, KeyLimitsConfig
 from gateway.config.problems import ConfigError, cut, describe
 from gateway.config.reading import is_reference, load, parse
@@ -18,6 +19,7 @@ from gateway.config.values import is_header_text
 
 __all__ = [
     "BreakerConfig",
+    "CaptureConfig",
     "Config",
     "ConfigError",
     "DeadlinesConfig",

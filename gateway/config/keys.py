@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from gateway.config.capture import Tag, check_tags
 from gateway.config.values import Model, Secret
 from router_policies.budgets import KeyLimits
 
@@ -43,8 +44,8 @@ class KeyLimitsConfig(Model):
 
 class KeyConfig(Model):
     """An API key: who it is (`name`), whose (`tenant`), whether it may change routes (`role: admin`), what it may use
-    (`limits`). `tags`: words of your own, for rules of risk. The secret itself is `key`; `key_sha256` in its place is
-    enough to know it by."""
+    (`limits`). `tags`: words of your own, for rules of risk. `consent`: what all of its requests may be kept for, if
+    they do not say otherwise. The secret itself is `key`; `key_sha256` in its place is enough to know it by."""
 
     name: str = Field(min_length=1)
     tenant: str = "default"
@@ -53,6 +54,7 @@ class KeyConfig(Model):
     key_sha256: Annotated[str, AfterValidator(_digest)] | None = Field(default=None, repr=False)
     limits: KeyLimitsConfig = KeyLimitsConfig()
     tags: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]] = Field(default=[])
+    consent: Annotated[list[Tag], AfterValidator(check_tags)] = Field(default=[])
 
     @model_validator(mode="after")
     def _one_secret(self) -> "KeyConfig":

@@ -1,7 +1,7 @@
 """What is said about a config that cannot be used.
 
 A line per problem, all at once: the key's path, what was expected, what came. What is or may be a secret is never
-shown: nothing under `keys`, no `api_key`, no `base_url` with anything in it but an address.
+shown: nothing under `keys`, no `api_key` or `encrypt_key`, no `base_url` with anything in it but an address.
 """
 
 from pydantic_core import ErrorDetails
@@ -41,7 +41,7 @@ def cut(text: str) -> str:
 
 def _came(detail: ErrorDetails) -> str:
     path, value = detail["loc"], detail["input"]
-    secret = path[:1] == ("keys",) or not {"api_key", "base_url", "base_urls"}.isdisjoint(path)
+    secret = path[:1] == ("keys",) or not {"api_key", "base_url", "base_urls", "encrypt_key"}.isdisjoint(path)
     if secret or not isinstance(value, str | int | float | None):
         return kind_of(value)
     return cut(repr(value))

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from gateway.config.capture import CaptureConfig
 from gateway.config.problems import cut
 from gateway.config.risk import RiskConfig, SafetyNetConfig
 from gateway.config.rollout import RolloutConfig
@@ -94,6 +95,7 @@ class RouteConfig(Model):
     deadlines: DeadlinesConfig = DeadlinesConfig()
     fallback: FallbackConfig = FallbackConfig()
     shadow: ShadowConfig | None = None
+    capture: CaptureConfig | None = None
     risk: RiskConfig | None = None
     safety_net: SafetyNetConfig | None = None
     rollout: RolloutConfig | None = None
@@ -132,6 +134,7 @@ class RouteConfig(Model):
             deadlines=Deadlines(**self.deadlines.model_dump()),
             fallback=self.fallback.fallback(),
             shadow=self.shadow.shadow() if self.shadow is not None else None,
+            capture=self.capture.capture() if self.capture is not None else None,
             risk=self.risk.risk(self.safety_net) if self.risk is not None else None,
             version=version,
         )

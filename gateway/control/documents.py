@@ -22,6 +22,7 @@ Path = tuple[str, ...]
 DELETED: Document = {"deleted": True}
 MASK = "**********"
 SET = "set"  # a digest, shown
+SECRETS = {("upstream", ("api_key",)), ("key", ("key",)), ("route", ("capture", "encrypt_key"))}
 _ABSENT = object()
 _PLACES = {"route": "routes", "upstream": "upstreams"}
 
@@ -256,20 +257,30 @@ def masked(kind: str, path: Path, value: Any) -> Any:
         return value
     if kind == "key" and path == ("key_sha256",):
         return SET
-    if (kind == "key" and path == ("key",)) or (kind == "upstream" and path == ("api_key",)):
+    if (kind, path) in SECRETS:
         return value if is_reference(value) else MASK
     return value
 
 
-def hidden(kind: str, document: Document) -> Document:
+def hidden(kind: str, document: Document, above: Path = ()) -> Document:
     """A document as it may be shown."""
-    return {name: masked(kind, (name,), value) for name, value in document.items()}
+    return {
+        name: hidden(kind, value, (*above, name)) if isinstance(value, dict) else masked(kind, (*above, name), value)
+        for name, value in document.items()
+    }
 
 
 def unmasked(kind: str, wanted: Document, whole: Document) -> Document:
     """What somebody sends back of a document that was shown: what was hidden stays what it is."""
-    masks = hidden(kind, whole)
-    return {
-        name: whole[name] if value in (MASK, SET) and masks.get(name) == value else value
-        for name, value in wanted.items()
-    }
+    return _unmasked(wanted, whole, hidden(kind, whole))
+
+
+def _unmasked(wanted: Document, whole: Document, masks: Document) -> Document:
+    found: Document = {}
+    for name, value in wanted.items():
+        there: Any = whole.get(name)
+        if isinstance(value, dict) and isinstance(there, dict):
+            found[name] = _unmasked(value, there, masks[name])
+        else:
+            found[name] = there if value in (MASK, SET) and masks.get(name) == value else value
+    return found

@@ -111,13 +111,17 @@ def model_of(config: Config, key: Key) -> BaseModel | None:
 
 def whole(config: Config, key: Key) -> Document | None:
     """The effective document with all of its keys, as it may be compared, not shown: of an upstream or a key what was
-    written is there as it was written."""
+    written is there as it was written, of a route its secret."""
     if key.kind == "gateway":
         return {"force": config.force}
     if model_of(config, key) is None:
         return None
-    document = defaults(config, key)
-    return document if key.kind == "route" else lay(document, raw(config.content, key) or {})
+    document, written = defaults(config, key), raw(config.content, key) or {}
+    if key.kind != "route":
+        return lay(document, written)
+    if (document["capture"] or {}).get("encrypt_key") is not None:
+        document["capture"] = {**document["capture"], "encrypt_key": written["capture"]["encrypt_key"]}
+    return document
 
 
 def shown(key: Key, document: Document | None) -> Document | None:

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.config import Config, ConfigError, cut, is_reference, parse
 from gateway.control.changes import Ask, Seen
 from gateway.control.consequences import consequences
-from gateway.control.documents import Path, diff, lay_all, leaves, masked, path_of, prefix, raw, schedule
+from gateway.control.documents import SECRETS, Path, diff, lay_all, leaves, masked, path_of, prefix, raw, schedule
 from gateway.control.effective import Effective, belongs, defaults, key_names, only_killed, overlays_of, shown, whole
 from gateway.control.refusals import Conflict, InvalidChange, NeedsOverride, NotThere
 from gateway.stores.protocols import Document, Draft, Key, Standing, Undo
@@ -161,21 +161,21 @@ def _not_keys(ask: Ask) -> list[str]:
 
 def _not_sent(kind: str, before: Mapping[str, Any], overlay: Document) -> list[str]:
     """Secrets are not sent here, and what refers to one is not put where it could be read."""
-    secrets = {("upstream", ("api_key",)), ("key", ("key",))}
     known = dict(leaves(before))
     problems = []
     for path, value in leaves(overlay):
         where = ".".join(path)
         if known.get(path) == value:
             continue
-        if (kind, path) in secrets:
+        if (kind, path) in SECRETS:
             if value is not None and not is_reference(value):
                 problems.append(
                     f"{where}: expected a reference, ${{NAME}} of the environment or ${{file:PATH}}, since what is "
                     "sent here is kept and shown; got something else (not shown)"
                 )
         elif any("${" in text for text in _texts(value)):
-            problems.append(f"{where}: expected no ${{...}}, which may stand here only for a secret (api_key, key)")
+            names = ", ".join(sorted(path[-1] for _, path in SECRETS))
+            problems.append(f"{where}: expected no ${{...}}, which may stand here only for a secret ({names})")
     return problems
 
 

@@ -36,7 +36,8 @@ ENDPOINTS = {endpoint.path.encode(): endpoint for endpoint in (CHAT, COMPLETIONS
 class RequestView(msgspec.Struct, frozen=True, gc=False):
     """The keys that routing reads. `user` and its successor `safety_identifier` may be anything; text is used.
 
-    `stream_options` is the text of its value, as it came, as are those that say what form an answer is to have.
+    `stream_options` is the text of its value, as it came, as are `metadata` and those that say what form an answer is
+    to have.
     """
 
     model: str | msgspec.UnsetType = msgspec.UNSET
@@ -50,6 +51,7 @@ class RequestView(msgspec.Struct, frozen=True, gc=False):
     guided_json: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     user: object = None
     safety_identifier: object = None
+    metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def end_user(self) -> str | None:
