@@ -46,6 +46,7 @@ _EXAMPLE: dict[str, Any] = {
         {"kind": "route", "name": "support-chat", "at": "2026-10-05T10:00:00Z", "keys": ["force"], "version": 3}
     ],
     "problems": [],
+    "capture": [{"route": "support-chat", "waiting": 3, "waiting_bytes": 9120, "error": None}],
 }
 _LIST = {"type": "array", "items": {"type": "object"}}
 _SCHEMA = {
@@ -55,6 +56,7 @@ _SCHEMA = {
     "kill_switches": _LIST,
     "takes_back": _LIST,
     "problems": {"type": "array", "items": {"type": "string"}},
+    "capture": _LIST,
 }
 
 
@@ -67,7 +69,8 @@ async def read_status(request: Request, _: Admin) -> JSONResponse:
     """Answers with the store down too: then with this replica alone, on what it serves.
 
     `behind`: how many changes a replica does not serve yet, `lag_s`: for how long the first of them has been made.
-    `problems`: what is not live here as it was changed, and why.
+    `problems`: what is not live here as it was changed, and why. `capture`: of each route that captures, what waits to
+    be written in the worker that answers, and why it cannot be.
     """
     door: Door = request.state.door
     watch: Watch = request.state.watch
@@ -87,6 +90,7 @@ async def read_status(request: Request, _: Admin) -> JSONResponse:
                 for undo in change.draft.undo
             ],
             "problems": list(watch.problems),
+            "capture": gateway_of(request).captures.state(),
         }
     )
 

@@ -9,7 +9,8 @@ A segment ends when it is large enough or its day (UTC) is over, and is deleted 
 memory that outlives its process: the worker notes there at each request, in some ten nanoseconds, that it owes one, and
 at each write how much is paid. Its lock goes with the process. So whoever starts next can tell a run that was killed,
 by `kill -9` too, and how many requests went with it: what was owed, less what was paid, less the whole lines that were
-written after the last payment was noted. (A machine that loses its power may lose the last notes as well.)
+written after the last payment was noted. (One answer may be out in the very instant before its note, in each worker. A
+machine that loses its power may lose the last notes as well.)
 """
 
 import fcntl

@@ -103,6 +103,7 @@ def _route(route: Route, written: config.RouteConfig) -> Facts:
     yield "mid_stream", _mid_stream(fallback.mid_stream, route.fallback.hold)
     yield "hedge_after_s", _hedge(fallback.hedge_after_s)
     yield "verify", _verify(fallback.verify)
+    yield "capture", _capture(written.capture)
     yield "risk", _risk(route.risk)
     if route.risk is not None:
         yield "safety_net", _safety_net(route.risk.net)
@@ -165,6 +166,19 @@ def _verify(verify: config.VerifyConfig) -> str:
         return "off"
     served = "the last is served as it came" if verify.on_fail == "fallback" else "an error is served"
     return f"{checked}: whole answers, if the request asks; one that fails: the next is asked; if all fail, {served}"
+
+
+def _capture(capture: config.CaptureConfig | None) -> str:
+    if capture is None:
+        return "off: nothing that is said is kept"
+    consent = f"with consent to {' and '.join(capture.consent)}" if capture.consent else "without asking for consent"
+    most = "no limit" if capture.max_bytes is None else _bytes(capture.max_bytes)
+    return (
+        f"{100 * capture.sample:g} % of requests and their answers, {consent};\n"
+        f"{100 * capture.disagreement:g} % of known disagreements, {100 * capture.fallback:g} % of fallbacks;\n"
+        f"in {capture.dir}, {'encrypted' if capture.encrypt_key else 'readable'}, "
+        f"for {capture.retention_days:g} days, at most {most}"
+    )
 
 
 def _risk(risk: RouteRisk | None) -> str:

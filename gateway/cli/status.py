@@ -22,6 +22,9 @@ def status(url: UrlOption = URL, key: KeyOption = None) -> None:
         say(f"WARNING: {warning}")
     for problem in found["problems"]:
         say(f"NOT LIVE as it was changed: {problem}")
+    for one in found["capture"]:
+        if one["error"]:
+            say(f"CAPTURE of {one['route']}: nothing can be written, {one['waiting']} requests wait. {one['error']}")
     table = Table("replica", "software", "revision", "behind", "in flight", "", box=None, pad_edge=False)
     for one in found["replicas"]:
         behind = f"{one['behind']} ({one['lag_s']:.1f} s)" if one["behind"] else "0"

@@ -70,7 +70,15 @@ def test_commands_that_cannot_go_on_say_why(tmp_path: Path) -> None:
 def test_check_says_what_a_config_means() -> None:
     done = cli("check", "-c", "examples/gateway.yaml")
     assert done.returncode == 0, done.stderr
-    for said in ("is valid", "Open: no keys", "25 % to small", "75 % to big", "first token 20 s", "10.0"):
+    for said in (
+        "is valid",
+        "Open: no keys",
+        "25 % to small",
+        "75 % to big",
+        "first token 20 s",
+        "10.0",
+        "with consent to train",
+    ):
         assert said in done.stdout
     assert cli("version").stdout.strip() == __import__("gateway").__version__
 
