@@ -30,7 +30,7 @@ from router_policies.routes import Routes
 if TYPE_CHECKING:
     from gateway.intake import Admitted
 
-_THREADS = 4
+THREADS = 4
 _WITHIN_S = 2.0
 _LAST_S = 10.0  # for the last writing
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Captures:
     def __init__(self, random: Callable[[], float], metrics: CaptureMetrics) -> None:
         self._random = random
         self._metrics = metrics
-        self._io = ThreadPoolExecutor(_THREADS, thread_name_prefix="capture")
+        self._io = ThreadPoolExecutor(THREADS, thread_name_prefix="capture")
         self._models: Models = {}
         self._pens: dict[str, Pen] = {}
         self._candidates: dict[str, _Candidate] = {}
@@ -178,7 +178,7 @@ class Captures:
         )
         if told is None:
             return Fate.UNSUPPORTED
-        pen.put(told)
+        pen.put(told, begun.capture.queue, begun.capture.queue_bytes)
         return None
 
     # From the worker.

@@ -1,7 +1,7 @@
 """What one worker has captured of one route, on its way to the disk: in memory, bounded, and then in files.
 
-The event loop puts lines in and never waits. About once a second a thread writes what has come, and what is on the disk
-then is counted as kept. What cannot be written waits as long as there is room.
+The event loop puts lines in and never waits. About once a second, or sooner if much has come, a thread writes it, and what
+is on the disk then is counted as kept. What cannot be written waits as long as there is room.
 """
 
 import asyncio
@@ -80,10 +80,13 @@ class Pen:
             return Fate.WRITE_FAILED if self.error else Fate.QUEUE_FULL
         return None
 
-    def put(self, line: bytes) -> None:
+    def put(self, line: bytes, most: int, most_bytes: int) -> None:
+        """When half of the room is taken, it is time to write."""
         self._waiting.append(line)
         self._bytes += len(line)
         self._owe(1)
+        if (len(self._waiting) >= most / 2 or self._bytes >= most_bytes / 2) and not self.error:
+            self.write_soon()
 
     def reserve(self, size: int) -> None:
         """Keep room for what may be put later."""

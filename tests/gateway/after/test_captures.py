@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from threading import Event
 from time import monotonic, time
 from typing import Any
 
 import pytest
 
+from gateway.after.captures import THREADS
 from gateway.after.sealing import Seal
 from gateway.config import parse
 from gateway.face.openai import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, Endpoint
@@ -95,6 +97,16 @@ def fates(gateway: Gateway) -> dict[str, int]:
     name = "understudy_capture_total"
     told = {fate.value: gateway.metrics.registry.get_sample_value(name, labels(fate)) for fate in Fate}
     return {fate: int(count) for fate, count in told.items() if count}
+
+
+@contextmanager
+def hanging(gateway: Gateway) -> Iterator[None]:
+    """A disk that does not answer: every thread that could write waits."""
+    released = Event()
+    for _ in range(THREADS):
+        gateway.captures._io.submit(released.wait, 30)
+    yield
+    released.set()
 
 
 def labels(fate: Fate) -> dict[str, str]:
@@ -293,8 +305,9 @@ async def test_each_request_comes_to_one_end_whatever_it_is(
 ) -> None:
     capture = {"max_body_bytes": 2000, "queue": 3}
     async with gateway_of(student, teacher, tmp_path, capture=capture) as gateway:
-        for _ in range(5):
-            await ask(gateway)
+        with hanging(gateway):
+            for _ in range(5):
+                await ask(gateway)
         await gateway.captures.flush()
         await ask(gateway, messages=[{"role": "user", "content": "x" * 2000}])
         student.script = well_behaved(("y" * 2000,))
@@ -320,9 +333,23 @@ async def test_room_is_bounded_in_bytes_too(
     student: ScriptedUpstream, teacher: ScriptedUpstream, tmp_path: Path
 ) -> None:
     async with gateway_of(student, teacher, tmp_path, capture={"queue_bytes": 5000}) as gateway:
-        for _ in range(6):
-            await ask(gateway, messages=[{"role": "user", "content": "x" * 1000}])
+        with hanging(gateway):
+            for _ in range(6):
+                await ask(gateway, messages=[{"role": "user", "content": "x" * 1000}])
     assert fates(gateway) == {"kept": 3, "queue_full": 3}
+
+
+async def test_when_much_has_come_it_is_written_at_once(
+    student: ScriptedUpstream, teacher: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """Nobody calls `flush` here, and there is room for four at a time."""
+    async with gateway_of(student, teacher, tmp_path, capture={"queue": 4}) as gateway:
+        for number in range(12):
+            await ask(gateway)
+            async with asyncio.timeout(10):
+                while number % 2 and gateway.captures.state()[0]["waiting"]:
+                    await asyncio.sleep(0.01)
+    assert fates(gateway) == {"kept": 12}
 
 
 async def test_a_folder_that_cannot_be_used_is_told_once_and_waited_for(
