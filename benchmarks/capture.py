@@ -103,7 +103,7 @@ def start_gateway(bench: Bench, name: str, upstream: int) -> Server:
 def figures(measured: Measured) -> dict[str, float]:
     """Times in ms."""
     load = measured.load
-    found = {"per_core": load["ok"] / max(measured.cpu_s, 1e-9), "per_second": load["ok"] / load["seconds"]}
+    found = {"per_core": load["ok"] / max(measured.cpu_s, 1e-9), "per_second": load["ok"] / load["window_s"]}
     for what in ("ttlt", "ttft"):
         for quantile in ("p50", "p99"):
             if load.get(what):
@@ -153,9 +153,8 @@ def fates(server: Server) -> dict[str, int]:
         if not told.get('understudy_capture_waiting{route="m"}') or time.monotonic() > deadline:
             break
         time.sleep(0.2)
-    found = {
-        "requests": sum(int(count) for name, count in told.items() if name.startswith("understudy_requests_total{"))
-    }
+    served = sum(int(count) for name, count in told.items() if name.startswith("understudy_requests_total{"))
+    found = {"requests": served}
     for name, count in told.items():
         if name.startswith("understudy_capture_total{") and count:
             found[name.partition('outcome="')[2].partition('"')[0]] = int(count)

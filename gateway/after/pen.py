@@ -1,7 +1,7 @@
 """What one worker has captured of one route, on its way to the disk: in memory, bounded, and then in files.
 
-The event loop puts lines in and never waits. About once a second, or sooner if much has come, a thread writes it, and what
-is on the disk then is counted as kept. What cannot be written waits as long as there is room.
+The event loop puts lines in and never waits. About once a second, or sooner if much has come, a thread writes it, and
+what is on the disk then is counted as kept. What cannot be written waits as long as there is room.
 """
 
 import asyncio
