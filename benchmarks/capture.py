@@ -106,7 +106,7 @@ def figures(measured: Measured) -> dict[str, float]:
     found = {"per_core": load["ok"] / max(measured.cpu_s, 1e-9), "per_second": load["ok"] / load["window_s"]}
     for what in ("ttlt", "ttft"):
         for quantile in ("p50", "p99"):
-            if load.get(what):
+            if quantile in load[what]:  # not all loads have streams
                 found[f"{what}_{quantile}"] = load[what][quantile] / 1e3
     return found
 

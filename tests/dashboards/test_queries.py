@@ -97,7 +97,8 @@ def _teacher(request: Received) -> Iterable[Step]:
 def _gateway(directory: Path) -> Iterator[GatewayProcess]:
     with ScriptedUpstream(_student) as student, ScriptedUpstream(_teacher) as teacher:
         shadow = {"sample": {"default": 1.0}, "aa_sample": 1.0}
-        config = two_upstreams(student, teacher, shadow=shadow)
+        capture = {"dir": str(directory / "captured"), "consent": []}
+        config = two_upstreams(student, teacher, shadow=shadow, capture=capture)
         critical = {"tolerance": 0.5, "critical": True}
         config["routes"][RISKY] = {
             "teacher": "big",
