@@ -35,7 +35,7 @@ class Outbox:
         """In bytes, about."""
         return self._bytes
 
-    def put(self, record: Record, texts: str | None) -> None:
+    def put(self, record: Record, texts: str | None, *, amends: bool = False) -> None:
         try:
             told = _encode(record).decode()
         except (msgspec.EncodeError, UnicodeEncodeError):  # a defect of ours; it must not stop all the others
@@ -47,7 +47,7 @@ class Outbox:
         if len(self._waiting) >= MOST or self._bytes + len(told) > MOST_BYTES:
             self.dropped += 1
             return
-        filed = Filed(f"{record.pair_id}-{record.arm.value}", record.route, record.at, told, texts)
+        filed = Filed(f"{record.pair_id}-{record.arm.value}", record.route, record.at, told, texts, amends)
         self._waiting.append(filed)
         self._bytes += _size(filed)
 

@@ -22,13 +22,15 @@ class Caps:
 @dataclass(frozen=True, slots=True)
 class Filed:
     """A record to be kept. `id` is the same however often it is tried; `at`: when the request began, seconds since the
-    epoch; `record` and `texts` are JSON."""
+    epoch; `record` and `texts` are JSON. `amends`: the record with this `id`, which was filed before, is to say this
+    from now on, and its texts too; what of them is not kept any more stays away."""
 
     id: str
     route: str
     at: float
     record: str
     texts: str | None
+    amends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class PairStore(Protocol):
 
     def file(self, filed: Sequence[Filed], caps: Caps) -> None:
         """Keep these, all or none, durably, and let go of what is over the caps. Those that are there already, by their
-        `id`, are no error: after a `StoreError` the same may be filed again."""
+        `id`, are no error: after a `StoreError` the same may be filed again. One that amends another must come within
+        ten minutes of it."""
 
     def records(self, route: str, after: int, limit: int) -> list[Kept]:
         """From number `after` + 1 on, or from the oldest that is kept, without texts."""

@@ -12,17 +12,28 @@ from gateway.stores.pairs import Caps, Filed, Kept
 from gateway.stores.redis_link import Link
 from gateway.stores.url import RedisUrl
 
-_SEEN_S = 600  # how long it is known that a record was filed; a retry comes within seconds
+_SEEN_S = 600  # how long it is known where a record was filed; a retry comes within seconds, an opinion in minutes
 _FILE = """#!lua
--- KEYS: state, records, texts, then one for each record, which says that it is filed
+-- KEYS: state, records, texts, then one for each record, with the number that it is filed under
 -- ARGV: cap of records, of texts, of their bytes, the oldest time of a text, seconds to remember what is filed,
---   then of each record: time, JSON, its texts or ""
+--   then of each record: time, JSON, its texts or "", 1 if it amends one that is filed
 local state = redis.call('HMGET', KEYS[1], 'last', 'first', 'texts', 'bytes', 'oldest')
 local last, first = tonumber(state[1] or 0), tonumber(state[2] or 1)
 local texts, bytes, oldest = tonumber(state[3] or 0), tonumber(state[4] or 0), tonumber(state[5] or 1)
 for i = 4, #KEYS do
-  local at = 5 + (i - 4) * 3
-  if redis.call('SET', KEYS[i], 1, 'NX', 'EX', ARGV[5]) then
+  local at = 5 + (i - 4) * 4
+  if ARGV[at + 4] == '1' then
+    local number = redis.call('GET', KEYS[i])
+    if number and redis.call('HEXISTS', KEYS[2], number) == 1 then
+      redis.call('HSET', KEYS[2], number, ARGV[at + 2])
+      local text = redis.call('HGET', KEYS[3], number)
+      if text and ARGV[at + 3] ~= '' then
+        local since, size = string.match(text, '^(%S+) (%d+) ')
+        redis.call('HSET', KEYS[3], number, since .. ' ' .. #ARGV[at + 3] .. ' ' .. ARGV[at + 3])
+        bytes = bytes + #ARGV[at + 3] - size
+      end
+    end
+  elseif redis.call('SET', KEYS[i], last + 1, 'NX', 'EX', ARGV[5]) then
     last = last + 1
     redis.call('HSET', KEYS[2], last, ARGV[at + 2])
     if ARGV[at + 3] ~= '' then
@@ -69,7 +80,7 @@ class RedisPairs:
             too_old = max(one.at for one in mine) - caps.text_age_s
             args: list[Any] = [caps.records, caps.texts, caps.text_bytes, too_old, _SEEN_S]
             for one in mine:
-                args += [repr(one.at), one.record, one.texts or ""]
+                args += [repr(one.at), one.record, one.texts or "", int(one.amends)]
             self._link.run(partial(_eval, keys, args))
 
     def records(self, route: str, after: int, limit: int) -> list[Kept]:

@@ -56,6 +56,9 @@ class SqlitePairs:
         row = db.execute("SELECT last, texts, bytes FROM rings WHERE route = ?", (route,)).fetchone()
         last, texts, size = row or (0, 0, 0)
         for one in filed:
+            if one.amends:
+                size += _amend(db, one)
+                continue
             done = db.execute(
                 "INSERT OR IGNORE INTO records (route, number, id, record) VALUES (?, ?, ?, ?)",
                 (route, last + 1, one.id, one.record),
@@ -135,3 +138,18 @@ class SqlitePairs:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _amend(db: sqlite3.Connection, one: Filed) -> int:
+    """By how many bytes the texts have grown."""
+    row = db.execute("SELECT number FROM records WHERE id = ? AND route = ?", (one.id, one.route)).fetchone()
+    if row is None:
+        return 0
+    place = (one.route, row[0])
+    db.execute("UPDATE records SET record = ? WHERE route = ? AND number = ?", (one.record, *place))
+    kept = db.execute("SELECT bytes FROM texts WHERE route = ? AND number = ?", place).fetchone()
+    if kept is None or one.texts is None:
+        return 0
+    length = len(one.texts.encode("utf-8", "surrogatepass"))
+    db.execute("UPDATE texts SET texts = ?, bytes = ? WHERE route = ? AND number = ?", (one.texts, length, *place))
+    return length - int(kept[0])

@@ -71,6 +71,38 @@ def test_what_is_filed_again_is_there_once(store: PairStore) -> None:
     assert [kept.texts for kept in store.newest("chat")] == [None, None, "a"]
 
 
+def amended(number: int, texts: str | None) -> Filed:
+    return Filed(f"chat-{number}", "chat", 1000.0 + number, f'{{"n":{number},"more":1}}', texts, amends=True)
+
+
+def test_a_record_that_is_amended_keeps_its_place(store: PairStore) -> None:
+    store.file([filed(1, texts="a"), filed(2), filed(3, texts="c"), amended(3, '"c" and more')], Caps())
+    for _ in range(2):  # it may be filed again, as all may
+        store.file([amended(1, "a and é"), amended(2, "b"), amended(9, "i"), filed(4)], Caps())
+    found = [(kept.number, kept.record, kept.texts) for kept in store.newest("chat")]
+    assert found == [
+        (4, '{"n":4}', None),
+        (3, '{"n":3,"more":1}', '"c" and more'),
+        (2, '{"n":2,"more":1}', None),
+        (1, '{"n":1,"more":1}', "a and é"),
+    ]
+
+
+def test_what_is_gone_is_not_brought_back_by_amending_it(store: PairStore) -> None:
+    store.file([filed(number, texts="x" * 10) for number in range(1, 5)], Caps(records=3, texts=2))
+    store.file([amended(1, "y"), amended(2, "y"), amended(3, "y")], Caps(records=3, texts=2))
+    assert [(kept.number, kept.texts) for kept in store.newest("chat")] == [(4, "x" * 10), (3, "y"), (2, None)]
+
+
+def test_amended_texts_count_by_their_new_size(store: PairStore) -> None:
+    caps = Caps(text_bytes=30)
+    store.file([filed(1, texts="x" * 10), filed(2, texts="x" * 10)], caps)
+    store.file([amended(2, "x" * 20)], caps)
+    assert [kept.texts for kept in store.newest("chat")] == ["x" * 20, "x" * 10]
+    store.file([amended(2, "x" * 21)], caps)
+    assert [kept.texts for kept in store.newest("chat")] == ["x" * 21, None]
+
+
 def test_records_are_a_ring(store: PairStore) -> None:
     for first in (0, 4, 8):
         store.file([filed(number) for number in range(first, first + 4)], Caps(records=5))
