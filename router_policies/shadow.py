@@ -8,9 +8,12 @@ as a pair or as one of the `Reason`s.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router_policies.routes import Role
+
+if TYPE_CHECKING:
+    from router_policies.opinions import Wanted
 
 RESPONSES = "/v1/responses"
 
@@ -44,7 +47,7 @@ class Arm(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Shadow:
     """What a route mirrors. `sample`, `high_risk`, `aa`: probabilities. `queue`, `queue_bytes`, `workers`: per process.
-    `max_nano_usd_per_day`: of all processes, a UTC day; None for no limit."""
+    `max_nano_usd_per_day`: of all processes, a UTC day; None for no limit. `opinions`: one of a kind at most."""
 
     sample: float = 0.10
     high_risk: float = 1.0
@@ -55,6 +58,7 @@ class Shadow:
     timeout_s: float = 60.0
     max_nano_usd_per_day: int | None = 50 * 10**9
     max_body_bytes: int = 4 * 1024 * 1024
+    opinions: "tuple[Wanted, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
