@@ -20,6 +20,7 @@ from gateway.net import Nets
 from gateway.telemetry.capture import CaptureMetrics
 from gateway.telemetry.exchange_log import ExchangeLog
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.opinions import OpinionMetrics
 from gateway.telemetry.risk import RiskMetrics
 from gateway.telemetry.shadow import ShadowMetrics
 from gateway.upstream.upstream import Upstream
@@ -139,8 +140,9 @@ class Gateway:
     def build(cls, config: Config) -> "Gateway":
         upstreams = Upstreams({name: Upstream(name, config) for name in config.upstreams})
         metrics = Metrics()
-        shadows = Shadows(Random().random, ShadowMetrics(metrics.registry))  # noqa: S311 - a draw, no secret
-        captures = Captures(Random().random, CaptureMetrics(metrics.registry))  # noqa: S311
+        random = Random().random  # noqa: S311 - a draw, no secret
+        shadows = Shadows(random, ShadowMetrics(metrics.registry), OpinionMetrics(metrics.registry))
+        captures = Captures(random, CaptureMetrics(metrics.registry))
         shadows.on_compared = captures.compared
         risk = RiskMetrics(metrics.registry)
         routes, keys = config.build_routes(), Keys(config)

@@ -8,7 +8,7 @@ Every pair that was drawn for one ends with one `Outcome`, as every sample of sh
 reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -146,18 +146,18 @@ read_texts = msgspec.json.Decoder(Texts).decode
 """Raises `msgspec.ValidationError`, a ValueError."""
 
 
-def review(content: float, opinions: Sequence[Opinion]) -> float:
+def review(content: float, opinions: Iterable[tuple[str, float | None]]) -> float:
     """How soon a pair is worth a look, from 0 to 1: the loudest of what the words, the embedding and the judge say.
 
-    `content`: what `checks.content` says. A judge that prefers the teacher wants the pair read first; one that cannot
-    make up its mind, or prefers the student, may be as wrong as a judge can be. The weights are a guess, and only rank.
+    `content`: what `checks.content` says. `opinions`: the outcome and the similarity of each. A judge that prefers the
+    teacher wants the pair read first; one that cannot make up its mind, or prefers the student, may be as wrong as a
+    judge can be. The weights are a guess, and only rank.
     """
     loudest = content
-    for opinion in opinions:
-        if opinion.similarity is not None:
-            loudest = max(loudest, min(1.0, 1 - opinion.similarity))
-        loudest = max(loudest, _WORTH.get(opinion.outcome, 0.0))
+    for outcome, similarity in opinions:
+        apart = 0.0 if similarity is None else min(1.0, 1 - similarity)
+        loudest = max(loudest, apart, _WORTH.get(outcome, 0.0))
     return loudest
 
 
-_WORTH = {Outcome.TEACHER: 1.0, Outcome.INCONSISTENT: 0.5, Outcome.STUDENT: 0.3}
+_WORTH: dict[str, float] = {Outcome.TEACHER: 1.0, Outcome.INCONSISTENT: 0.5, Outcome.STUDENT: 0.3}

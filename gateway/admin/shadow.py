@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
+from heapq import nlargest
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.admin.answers import Json, moment, translated
 from gateway.admin.caller import Admin, AdminRoute, gateway_of
 from gateway.admin.described import READING, answers
-from gateway.after.summary import arms, disagrees
+from gateway.after.summary import arms, disagrees, to_review
 from gateway.config import cut
 from gateway.config.shadow import ShadowConfig
 from gateway.control.door import ANSWER_S, Door
@@ -44,6 +46,8 @@ _STATE: dict[str, Any] = {
         "timeout_s": 60.0,
         "max_usd_per_day": 50.0,
         "max_body_bytes": 4194304,
+        "judge": {"upstream": "other", "sample": 0.05, "max_usd_per_day": 5.0, "timeout_s": 60.0, "rubric": "Be fair."},
+        "embedding": {"upstream": "embedder", "sample": 1.0, "max_usd_per_day": 5.0, "timeout_s": 10.0},
     },
     "stopped": [{"because": "budget", "detail": "50.0003 of 50 dollars are spent today (UTC)"}],
     "here": {
@@ -53,6 +57,7 @@ _STATE: dict[str, Any] = {
         "queue_bytes": 2048,
     },
     "usd_today": 50.0003,
+    "opinions_usd_today": {"judge": 0.41, "embedding": 0.02},
     "newest": {
         "since": "2026-10-05T08:00:00Z",
         "until": "2026-10-05T09:00:00Z",
@@ -69,8 +74,18 @@ _STATE: dict[str, Any] = {
                     "student_worse_share": 0.0124,
                 }
             },
+            "opinions": {
+                "embedding": {"drawn": 885, "outcomes": {"measured": 880, "unfit": 5}, "median_similarity": 0.94},
+                "judge": {"drawn": 44, "outcomes": {"tie": 24, "inconsistent": 12, "consistent_teacher": 8}},
+            },
         },
-        "aa": {"records": 100, "pairs": 100, "lost": {}, "families": {}},
+        "aa": {
+            "records": 100,
+            "pairs": 100,
+            "lost": {},
+            "families": {},
+            "opinions": {"embedding": {"drawn": 100, "outcomes": {"measured": 100}, "median_similarity": 0.97}},
+        },
     },
 }
 _SCHEMA: dict[str, Any] = {
@@ -79,6 +94,10 @@ _SCHEMA: dict[str, Any] = {
     "stopped": {"type": "array", "items": {"type": "object"}, "description": "Why nothing is mirrored just now."},
     "here": {"type": "object", "description": "Of all workers of the host that answers, since it was started."},
     "usd_today": {"type": "number", "description": "Of all replicas, since midnight UTC."},
+    "opinions_usd_today": {
+        "type": "object",
+        "description": "The same of second opinions on pairs, by kind; their money is in nothing else.",
+    },
     "newest": {"type": "object", "description": "Of the newest records in the store, which all replicas share."},
 }
 _SIDE: Json = {
@@ -131,10 +150,36 @@ _PAIR: Json = {
     "stratum": "default",
     "least": 0.1,
     "twinned": False,
+    "opinions": [
+        {
+            "kind": "embedding",
+            "outcome": "measured",
+            "by": "embedder/embed-1@",
+            "version": "1",
+            "probability": 1.0,
+            "similarity": 0.71,
+            "cost_nano_usd": 800,
+            "took_s": 0.04,
+            "detail": "",
+        },
+        {
+            "kind": "judge",
+            "outcome": "consistent_teacher",
+            "by": "other/judge-1@2026-09",
+            "version": "1",
+            "probability": 0.05,
+            "similarity": None,
+            "cost_nano_usd": 410000,
+            "took_s": 3.1,
+            "detail": "",
+        },
+    ],
+    "review": 1.0,
     "texts": {
         "request": [{"role": "user", "text": "Where is my order? I am [email]."}],
         "student": {"text": "```json\n{}\n```", "calls": [], "finish_reason": "stop"},
         "teacher": {"text": "{}", "calls": [], "finish_reason": "stop"},
+        "why": {"student_first": "A has a fence around it.", "teacher_first": "B has a fence around it."},
     },
 }
 _PAIRS: dict[str, Any] = {
@@ -197,25 +242,31 @@ async def read_pairs(
     arm: Annotated[Arm | None, Query(description="Only of this arm.")] = None,
     disagree: Annotated[bool, Query(description="Only pairs whose answers differ in any check.")] = False,
     lost: Annotated[bool, Query(description="Instead of pairs, samples that have none: `reason` says why.")] = False,
+    review: Annotated[
+        bool, Query(description="Those that are most worth a look first, by `review`, of all that are looked at.")
+    ] = False,
 ) -> JSONResponse:
-    """`texts` is null where they are not kept any more: records stay longer. Looks at 5000 records at most; if there
+    """`texts` is null where they are not kept any more: records stay longer. `review` says from 0 to 1 how soon a pair
+    is worth a look, by what the check `content` and second opinions say of it. Looks at 5000 records at most; if there
     are older ones, `next` says where to go on, also when nothing was found.
     """
     door: Door = request.state.door
     pairs: PairStore = request.state.pairs
     found: list[Json] = []
     end, looked_at = before, 0
-    while len(found) < limit and looked_at < _MOST_LOOKED_AT:
+    while (review or len(found) < limit) and looked_at < _MOST_LOOKED_AT:
         page = await translated(door.ask(ANSWER_S, pairs.newest, route, before=end, limit=_PAGE), door)
         for kept in page:
             end, looked_at = kept.number, looked_at + 1
-            shown = _pair(kept)
+            shown = _shown(kept)
             wanted = (arm is None or shown["arm"] == arm) and (shown["reason"] is not None) is lost
             if wanted and (not disagree or disagrees(shown)):
                 found.append(shown)
-                if len(found) == limit:
+                if len(found) == limit and not review:
                     break
         else:
+            if review:
+                found = nlargest(limit, found, key=itemgetter("review"))
             if len(page) < _PAGE:
                 end = None
                 break
@@ -223,12 +274,15 @@ async def read_pairs(
         raise ApiError(
             UNKNOWN_ROUTE, f"There is no route {cut(repr(route))}, and no pair of one. See GET /admin/routes."
         )
+    for shown in found:
+        shown["texts"] = None if shown["texts"] is None else _decode(shown["texts"])
     return JSONResponse({"route": route, "pairs": found, "next": end})
 
 
-def _pair(kept: Kept) -> Json:
-    texts = None if kept.texts is None else _decode(kept.texts)
-    return {"number": kept.number, **_decode(kept.record), "texts": texts}
+def _shown(kept: Kept) -> Json:
+    """Its texts as they are kept: to read those of all that are looked at would take long."""
+    record = {"opinions": [], **_decode(kept.record)}  # older records have none
+    return {"number": kept.number, **record, "review": round(to_review(record), 3), "texts": kept.texts}
 
 
 async def _state(request: Request, route: str, here: dict[str, Counts], newest: int) -> Json:
@@ -241,13 +295,20 @@ async def _state(request: Request, route: str, here: dict[str, Counts], newest: 
         "stopped": [] if settings is None else list(_stops(gateway, route, here.get(route, {}))),
         "here": _counted(here.get(route, {})),
         "usd_today": spent / NANO_USD_PER_USD,
+        "opinions_usd_today": {
+            kind.value: spending.today(route) / NANO_USD_PER_USD
+            for kind, spending in gateway.shadows.opinions.spending.items()
+        },
         "newest": await _newest(request, route, newest),
     }
 
 
 def _settings(settings: ShadowConfig) -> Json:
-    cap = settings.max_usd_per_day
-    return {**settings.model_dump(mode="json"), "max_usd_per_day": None if cap is None else float(cap)}
+    shown = settings.model_dump(mode="json")
+    for capped in (shown, *(shown[key] for key in settings.opinions())):
+        cap = capped["max_usd_per_day"]
+        capped["max_usd_per_day"] = None if cap is None else float(cap)
+    return shown
 
 
 def _stops(gateway: Gateway, route: str, here: Counts) -> Iterator[Json]:

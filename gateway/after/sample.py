@@ -8,6 +8,7 @@ import msgspec
 from gateway.exchange import Exchange
 from gateway.face.openai import Endpoint, RequestView
 from router_policies.decide import SPLIT
+from router_policies.opinions import Opinion
 from router_policies.prices import Usage
 from router_policies.routes import Role
 from router_policies.shadow import Arm, Drawn, Reason
@@ -119,7 +120,8 @@ class Record(msgspec.Struct, frozen=True):
     sampled arm. `probability` is that with which the arm was drawn; `point` the session's place on the route.
     `verdicts` are filled in by the scorer; `evidence_key` is what statistics may be pooled by: the models, the pack and
     its checks. `decided`: who was meant to answer; `by_split`: the split alone decided that, no kill switch. `twinned`:
-    the teacher was to be asked twice. `stratum`, `least`: see `router_policies.evidence.records.Selection`."""
+    the teacher was to be asked twice. `stratum`, `least`: see `router_policies.evidence.records.Selection`. `opinions`
+    come later than the rest, if any: for people, and no part of any decision."""
 
     pair_id: str
     arm: Arm
@@ -145,6 +147,7 @@ class Record(msgspec.Struct, frozen=True):
     stratum: str = "default"
     least: float | None = None
     twinned: bool | None = None
+    opinions: tuple[Opinion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

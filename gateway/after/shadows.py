@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import count
 from time import monotonic, time
@@ -17,13 +18,17 @@ import msgspec
 
 from gateway.after.call import Answered
 from gateway.after.mirror import Mirror, Setting
+from gateway.after.opinions import Opinions
 from gateway.after.outbox import Outbox
 from gateway.after.sample import Model, Models, Pair, Record, Sample, Tape, evidence_key
 from gateway.after.scorer import Scorer, ScorerError
+from gateway.after.spending import Spending
+from gateway.after.upstreams import OwnUpstreams
 from gateway.config import Config
 from gateway.exchange import Exchange
 from gateway.face.openai import Endpoint
 from gateway.stores.pairs import Caps
+from gateway.telemetry.opinions import OpinionMetrics
 from gateway.telemetry.shadow import ShadowMetrics
 from gateway.upstream.upstream import Upstream
 from router_policies.routes import Role, Route, Routes
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
 HEADER = b"x-understudy-shadow"
 LAG_S = 0.1  # an event loop that is late by so much has more to do than it can
 PAUSE_S = 5.0
-_DAY_S = 86_400
 _log = logging.getLogger(__name__)
 
 
@@ -56,11 +60,11 @@ class Sampled:
 
 
 class Shadows:
-    """Mutable state: a mirror per route, the upstreams that they ask, what was spent today, and in `outbox` the records
-    that wait to be kept. `others_spent`: today, by the other replicas, per route. `on_compared` is told once of every
-    request drawn to be compared with the other side: whether the answers are known to differ."""
+    """Mutable state: a mirror per route, the upstreams that they ask, what was spent today, in `opinions` what is asked
+    of pairs, and in `outbox` the records that wait to be kept. `on_compared` is told once of every request drawn to be
+    compared with the other side: whether the answers are known to differ."""
 
-    def __init__(self, random: Callable[[], float], metrics: ShadowMetrics) -> None:
+    def __init__(self, random: Callable[[], float], metrics: ShadowMetrics, opinion_metrics: OpinionMetrics) -> None:
         self._random = random
         self._metrics = metrics
         self._scorer = Scorer()
@@ -68,17 +72,14 @@ class Shadows:
         self._number = count()
         self._secret = b""
         self._mirrors: dict[str, Mirror] = {}
-        self._upstreams: dict[str, Upstream] = {}
-        self._config: Config | None = None
-        self._old: list[Upstream] = []
-        self._spent: dict[str, int] = {}
-        self._day = 0
+        self._upstreams = OwnUpstreams()
+        self._spending = Spending("shadow")
         self._ticked_at = 0.0
         self._paused_until = 0.0
-        self.others_spent: Mapping[str, int] = {}
         self.caps = Caps()
         self.outbox = Outbox()
         self.on_compared: Callable[[str, bool], None] = lambda pair_id, differ: None
+        self.opinions = Opinions(random, opinion_metrics, self.signed, partial(self.outbox.put, amends=True))
 
     # From the control plane.
 
@@ -86,21 +87,14 @@ class Shadows:
         """Mirror by this config from now on. `primaries`: the upstreams that requests are served by."""
         self._secret = _secret(config)
         self.caps = config.pairs.caps()
-        asked = {
+        asked = (
             name
             for route in routes.by_name.values()
             if route.shadow is not None
             for name in (route.student, route.teacher)
-        }
-        before, self._upstreams = self._upstreams, {}
-        for name in asked:
-            same = self._config is not None and self._config.upstreams.get(name) == config.upstreams[name]
-            self._upstreams[name] = before[name] if same and name in before else _own_upstream(name, config)
-        for name, upstream in before.items():
-            if self._upstreams.get(name) is not upstream:
-                upstream.retire()
-                self._old.append(upstream)
-        self._config = config
+        )
+        self._upstreams.use(asked, config)
+        self.opinions.apply(config, routes, primaries, self._secret)
         for name, mirror in self._mirrors.items():
             if name not in routes.by_name:
                 mirror.set(None)
@@ -208,28 +202,29 @@ class Shadows:
         record = msgspec.structs.replace(
             pair.record, evidence_key=_evidence_key(pair.record, scored.pack), verdicts=scored.verdicts
         )
+        record, hearings = self.opinions.drawn(record)
         self._metrics.paired(record)
         self.outbox.put(record, scored.texts)
         if record.arm is Arm.AB:
             self.on_compared(record.pair_id, not all(one["agree"] for one in record.verdicts))
+        if hearings:
+            self.opinions.hear(record, scored.texts, hearings)
 
     async def asked(self, endpoint: Endpoint, body: bytes, model: str, *, stream: bool) -> bytes | None:
         return await self._scorer.asked(endpoint, body, model, stream=stream)
 
     def spent(self, route: str, upstream: str, answered: Answered) -> None:
-        self._turn_day()
-        self._spent[route] = self._spent.get(route, 0) + answered.cost_nano_usd
+        self._spending.add(route, answered.cost_nano_usd)
         self._metrics.spent(route, upstream, answered.cost_nano_usd)
 
     def within_budget(self, route: str, most_nano_usd: int | None) -> bool:
-        return most_nano_usd is None or self.spent_today_on(route) < most_nano_usd
+        return self._spending.within(route, most_nano_usd)
 
     # For people.
 
     def spent_today_on(self, route: str) -> int:
         """By all replicas, nano-dollars."""
-        self._turn_day()
-        return self._spent.get(route, 0) + self.others_spent.get(route, 0)
+        return self._spending.today(route)
 
     def unusable(self, route: str) -> list[str]:
         """The upstreams of a route that are not asked now, as their servers fail."""
@@ -240,25 +235,16 @@ class Shadows:
         own = {role: any(replica.usable for replica in setting.upstreams[role].replicas) for role in setting.models}
         return [model.upstream for role, model in setting.models.items() if not (setting.usable(role) and own[role])]
 
-    def _turn_day(self) -> None:
-        day = int(time() // _DAY_S)
-        if day != self._day:
-            self._day, self._spent, self.others_spent = day, {}, {}
-
     # From the worker.
 
     def spent_today(self) -> dict[str, int]:
         """Nano-dollars per route and UTC day, for the other replicas."""
-        self._turn_day()
-        return {f"shadow:{self._day}:{route}": self._spent.get(route, 0) for route in self._mirrors}
+        return self._spending.told(self._mirrors) | self.opinions.spent_today()
 
     def heard(self, others: Mapping[str, int]) -> None:
         """What the other replicas have spent, by the names of `spent_today`."""
-        self._turn_day()
-        today = f"shadow:{self._day}:"
-        self.others_spent = {
-            name.removeprefix(today): spent for name, spent in others.items() if name.startswith(today)
-        }
+        self._spending.heard(others)
+        self.opinions.heard(others)
 
     def tick(self, every_s: float) -> None:
         """Call it every `every_s`: that it is called late shows that this process is too busy to mirror."""
@@ -269,17 +255,13 @@ class Shadows:
         paused = now < self._paused_until
         for mirror in self._mirrors.values():
             mirror.paused = paused
-        for upstream in (*self._upstreams.values(), *self._old):
-            upstream.tick(now)
+        self._upstreams.tick()
+        self.opinions.tick(paused=paused)
 
     async def keep_house(self) -> None:
         """Call it about once a second."""
-        for upstream in (*self._upstreams.values(), *self._old):
-            upstream.sweep()
-        over = [upstream for upstream in self._old if not upstream.busy]
-        self._old = [upstream for upstream in self._old if upstream.busy]
-        for upstream in over:
-            await upstream.close()
+        await self._upstreams.keep_house()
+        await self.opinions.keep_house()
         paused = monotonic() < self._paused_until
         for name, mirror in self._mirrors.items():
             setting = mirror.setting
@@ -293,16 +275,8 @@ class Shadows:
         for mirror in self._mirrors.values():
             await mirror.close()
         await self._scorer.close()
-        for upstream in (*self._upstreams.values(), *self._old):
-            await upstream.close()
-
-
-def _own_upstream(name: str, config: Config) -> Upstream:
-    """A second set of connections to an upstream. Its health is looked at only where its own breaker is open: for the
-    rest the primaries' is watched."""
-    settings = config.upstreams[name]
-    quiet = settings.model_copy(update={"health": settings.health.model_copy(update={"every_s": None})})
-    return Upstream(name, config.model_copy(update={"upstreams": {name: quiet}}))
+        await self.opinions.close()
+        await self._upstreams.close()
 
 
 def _secret(config: Config) -> bytes:

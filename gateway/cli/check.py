@@ -22,6 +22,7 @@ from router_policies.risk.net import Decay, SafetyNet, TeacherDown
 from router_policies.rollout.plan import Gate
 from router_policies.rollout.step import duration
 from router_policies.routes import Deadlines, Role, Route
+from router_policies.shadow import Shadow
 
 Facts = Iterable[tuple[str, str]]
 _CONTINUES = {
@@ -107,7 +108,19 @@ def _route(route: Route, written: config.RouteConfig) -> Facts:
     yield "risk", _risk(route.risk)
     if route.risk is not None:
         yield "safety_net", _safety_net(route.risk.net)
+    yield "shadow", _shadow(route.shadow)
     yield "rollout", _rollout(written.rollout)
+
+
+def _shadow(shadow: Shadow | None) -> str:
+    if shadow is None:
+        return "off: no request is mirrored"
+    told = [f"{shadow.sample:.3g} of requests are mirrored, {shadow.high_risk:.3g} of those at high risk"]
+    for one in shadow.opinions:
+        cap = one.max_nano_usd_per_day
+        money = "without a limit" if cap is None else f"for {cap / NANO_USD_PER_USD:g} dollars a day at most"
+        told.append(f"{one.kind}: {one.upstream} is sent {one.sample:.3g} of pairs, redacted, {money}; for people only")
+    return "\n".join(told)
 
 
 def _rollout(rollout: config.RolloutConfig | None) -> str:

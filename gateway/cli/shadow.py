@@ -39,6 +39,9 @@ def shadow(
 def pairs(
     route: Annotated[str, typer.Argument(help="The route.")],
     disagree: Annotated[bool, typer.Option("--disagree", help="Only pairs whose answers differ in any check.")] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="Those most worth a look first, of the newest 5000 records.")
+    ] = False,
     lost: Annotated[bool, typer.Option("--lost", help="Instead: samples without a pair, and why.")] = False,
     arm: Annotated[Arm | None, typer.Option(help="ab: student and teacher; aa: the teacher with itself.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
@@ -50,7 +53,7 @@ def pairs(
     """Show pairs of answers side by side, redacted, newest first, and what the checks say of them."""
     asked = {"limit": limit, "before": before, "arm": arm.value if arm else None}
     query = {name: value for name, value in asked.items() if value is not None}
-    query |= {name: 1 for name, chosen in (("disagree", disagree), ("lost", lost)) if chosen}
+    query |= {name: 1 for name, chosen in (("disagree", disagree), ("review", review), ("lost", lost)) if chosen}
     with AdminClient(url, key) as admin:
         found = admin.get(f"/pairs/{quote(route, safe='')}", **query)
     if as_json:
@@ -76,6 +79,9 @@ def _show(one: Json) -> None:
         cap = settings["max_usd_per_day"]
         of = "" if cap is None else f" of {float(cap):g}"
         say(f"  spent today: {one['usd_today']:.4f}{of} dollars")
+        for kind in ("embedding", "judge"):
+            if settings[kind] is not None:
+                say(f"  {_opinion_settings(one, kind)}")
     for stop in one["stopped"]:
         say(f"  STOPPED ({stop['because']}): {stop['detail']}")
     here = one["here"]
@@ -95,6 +101,19 @@ def _show(one: Json) -> None:
             table.add_row(*map(Text, (arm.value, family, str(told["pairs"]), *shares)))
     if table.row_count:
         Console().print(table)
+    for arm in Arm:
+        for kind, told in one["newest"][arm.value]["opinions"].items():
+            came = ", ".join(f"{count} {outcome}" for outcome, count in told["outcomes"].items())
+            median = f"; median similarity {told['median_similarity']:.3f}" if "median_similarity" in told else ""
+            say(f"  {arm.value}, {kind} of {told['drawn']} of the newest: {came}{median}")
+
+
+def _opinion_settings(one: Json, kind: str) -> str:
+    settings = one["settings"][kind]
+    cap = settings["max_usd_per_day"]
+    of = "" if cap is None else f" of {float(cap):g}"
+    spent = one["opinions_usd_today"][kind]
+    return f"{kind} by {settings['upstream']} for {settings['sample']:.3g} of pairs; today: {spent:.4f}{of} dollars"
 
 
 def _show_pair(one: Json) -> None:
@@ -108,6 +127,9 @@ def _show_pair(one: Json) -> None:
             sides = f"student {verdict['student']}, teacher {verdict['teacher']}"
             say(f"  {verdict['family']}/{verdict['check']}{where}: {sides}. {verdict['evidence']}".rstrip())
     texts = one["texts"]
+    for opinion in one["opinions"]:
+        similarity = "" if opinion["similarity"] is None else f" {opinion['similarity']:.3f}"
+        say(f"  {opinion['kind']} by {opinion['by']}: {opinion['outcome']}{similarity}. {opinion['detail']}".rstrip())
     if texts is None:
         say("  (its texts are not kept any more)")
         return
@@ -118,6 +140,8 @@ def _show_pair(one: Json) -> None:
         answer = texts[side]
         calls = [f"{call['name']}({_short(call['arguments'])})" for call in answer["calls"]]
         say(f"  {side}: {' '.join((_short(answer['text']), *calls)).strip()}")
+    for first, why in texts.get("why", {}).items():
+        say(f"  the judge, {first.replace('_', ' ')}: {_short(why)}")
 
 
 def _short(text: str) -> str:

@@ -17,7 +17,7 @@ from gateway.config.root import Config, is_loopback, split_listen
 from gateway.config.routes import RouteConfig
 from gateway.packs import load_pack
 from router_policies.checks.pack import PackError
-from router_policies.routes import valid_name
+from router_policies.routes import Role, valid_name
 
 _REFERENCE = re.compile(r"\$\{(?:file:(?P<file>[^{}]+)|(?P<variable>[A-Za-z_][A-Za-z0-9_]*))\}")
 _LONGEST_FILE = 64 * 1024  # characters
@@ -112,6 +112,7 @@ def _cross_check(config: Config) -> list[str]:
                 path = f"routes.{name}.fallback.order.{index}"
                 problems.append(f"{path}: expected teacher, student or one of {known}, got {entry!r}")
         problems += [f"routes.{name}.{problem}" for problem in route.read_risk()]
+        problems += [f"routes.{name}.shadow.{problem}" for problem in _opinion_problems(config, route)]
         checks: list[str] = []
         for index, pack in enumerate(route.packs):
             try:
@@ -131,6 +132,29 @@ def _cross_check(config: Config) -> list[str]:
         problems.append(f"keys: none are set, so listen must be a loopback address, got {config.listen!r}")
     if config.keys and not any(key.role == "admin" for key in config.keys):
         problems.append("keys: expected at least one with role: admin, or nobody can change a route")
+    return problems
+
+
+def _opinion_problems(config: Config, route: RouteConfig) -> list[str]:
+    """A model has no say about its own answers: not under another upstream's name either."""
+    problems = []
+    opinions = route.shadow.opinions() if route.shadow is not None else {}
+    for key, one in opinions.items():
+        asked = config.upstreams.get(one.upstream)
+        if asked is None:
+            known = ", ".join(name for name in config.upstreams if name not in (route.student, route.teacher))
+            problems.append(f"{key}.upstream: expected one of {known or 'another upstream'}, got {one.upstream!r}")
+            continue
+        for role in (Role.STUDENT, Role.TEACHER):
+            name = route.student if role is Role.STUDENT else route.teacher
+            judged = config.upstreams.get(name)
+            if one.upstream == name:
+                problems.append(f"{key}.upstream: expected a third model, got {name!r}, the route's {role}")
+            elif judged is not None and asked.is_same_model(judged):
+                same = f"which is {asked.model!r} on the same server as {name!r}, the route's {role}"
+                problems.append(f"{key}.upstream: expected a third model, got {one.upstream!r}, {same}")
+    if route.shadow is not None and route.shadow.judge is not None and (problem := route.shadow.judge.read_rubric()):
+        problems.append(f"judge.rubric: {problem}")
     return problems
 
 

@@ -104,6 +104,11 @@ class UpstreamConfig(Model):
     def urls(self) -> list[str]:
         return self.base_urls if self.base_url is None else [self.base_url]
 
+    def is_same_model(self, other: "UpstreamConfig") -> bool:
+        """Whether both are one model of one server at least."""
+        ours, theirs = ({url.rstrip("/").lower() for url in one.urls} for one in (self, other))
+        return self.model == other.model and not ours.isdisjoint(theirs)
+
     def capabilities(self) -> Capabilities:
         """What it can do as far as the config says."""
         continues = Continues.NO if self.continues == "auto" else Continues(self.continues)

@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.config.shadow import PairsConfig, ShadowConfig
+from gateway.config.shadow import JudgeConfig, PairsConfig, ShadowConfig
+from router_policies.opinions import Outcome
 from router_policies.shadow import Reason
 from tests.support.configs import two_upstreams
 from tests.support.operating import APP, KEYS, SRE, wait_until
@@ -22,6 +23,7 @@ from tests.support.processes import GatewayProcess
 from tests.support.upstream import Received, ScriptedUpstream, Step, completion, response, well_behaved
 
 SHADOW = {"sample": {"default": 1.0}, "aa_sample": 1.0}
+OPINIONS = {"judge": {"upstream": "third", "sample": 1.0}, "embedding": {"upstream": "third"}}
 ASKED = 12
 NO_JSON = "Say {}!"
 
@@ -34,6 +36,18 @@ def _teacher(request: Received) -> Iterator[Step]:
     yield response(completion("{}" if said(request) == NO_JSON else "write to b@example.com"))
 
 
+def _third(request: Received) -> Iterator[Step]:
+    """An embedding in which the answers are opposites, and a judge that prefers what has no fence around it."""
+    if request.target == "/v1/embeddings":
+        data = [{"index": 0, "embedding": [1, 0]}, {"index": 1, "embedding": [-1, 0]}]
+        yield response({"data": data, "usage": {"prompt_tokens": 9}})
+        return
+    text = request.json["messages"][1]["content"]
+    first = text.partition("answer A begins\n")[2].partition("answer B begins")[0]
+    better = "B" if "```" in first else "A" if "```" in text else "tie"
+    yield response(completion(json.dumps({"better": better, "why": "ask d@example.com"})))
+
+
 def said(request: Received) -> str:
     return str(request.json["messages"][0]["content"])
 
@@ -41,9 +55,18 @@ def said(request: Received) -> str:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """It has answered `ASKED` requests: every second one asked for JSON, one cannot be asked a second time."""
-    with ScriptedUpstream(_student) as student, ScriptedUpstream(_teacher) as teacher:
+    with (
+        ScriptedUpstream(_student) as student,
+        ScriptedUpstream(_teacher) as teacher,
+        ScriptedUpstream(_third) as third,
+    ):
         unchecked = {"verify": {"json": False, "schema": False, "tools": False}}
-        config = two_upstreams(student, teacher, student_percent=100, shadow=SHADOW, fallback=unchecked)
+        config = two_upstreams(student, teacher, student_percent=100, shadow={**SHADOW, **OPINIONS}, fallback=unchecked)
+        config["upstreams"]["third"] = {
+            "base_url": third.base_url,
+            "model": "third",
+            "price": {"input": 1, "output": 1},
+        }
         config["routes"]["quiet"] = {"teacher": "big", "student": "small"}
         gateway = GatewayProcess({**config, **KEYS}, tmp_path_factory.mktemp("shadow"), workers=2)
         for number in range(ASKED):
@@ -59,6 +82,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
             httpx2.post(f"{gateway.url}/v1/chat/completions", json=body, headers=APP, timeout=20).raise_for_status()
         wait_until(lambda: told(gateway)["newest"]["ab"]["records"] == ASKED, 20)
         wait_until(lambda: told(gateway)["newest"]["aa"]["records"] == ASKED, 20)
+        wait_until(lambda: told(gateway)["newest"]["ab"]["opinions"].get("judge", {}).get("drawn") == ASKED - 1, 20)
         yield gateway
         gateway.kill()
 
@@ -125,6 +149,40 @@ def test_pairs_are_picked_by_arm_by_disagreement_and_by_loss(gateway: GatewayPro
     assert [(one["reason"], one["texts"]) for one in lost] == [("unsupported", None)] * 2
 
 
+def test_opinions_are_counted_and_stand_on_the_pairs(gateway: GatewayProcess) -> None:
+    found = told(gateway)
+    fenced, alike = ASKED // 2 - 1, ASKED // 2  # what is alike once it is redacted, and the last that was no pair
+    opinions = found["newest"]["ab"]["opinions"]
+    assert opinions["judge"] == {"drawn": ASKED - 1, "outcomes": {"identical": alike, "consistent_teacher": fenced}}
+    assert opinions["embedding"] == {
+        "drawn": ASKED - 1,
+        "outcomes": {"identical": alike, "measured": fenced},
+        "median_similarity": 1.0,
+    }
+    assert found["newest"]["aa"]["opinions"]["embedding"]["outcomes"] == {"identical": ASKED - 1}
+    assert "judge" not in found["newest"]["aa"]["opinions"]
+    assert found["opinions_usd_today"] == pytest.approx({"judge": fenced * 28e-6, "embedding": fenced * 9e-6})
+    pairs = get(gateway, "/pairs/support-chat", arm="ab", limit=200)["pairs"]
+    fences = [one for one in pairs if "```" in one["texts"]["student"]["text"]]
+    assert len(fences) == fenced
+    for one in fences:
+        assert {opinion["kind"]: opinion["outcome"] for opinion in one["opinions"]} == {
+            "judge": "consistent_teacher",
+            "embedding": "measured",
+        }
+        assert one["texts"]["why"] == {"student_first": "ask [email]", "teacher_first": "ask [email]"}
+
+
+def test_those_most_worth_a_look_come_first(gateway: GatewayProcess) -> None:
+    first = get(gateway, "/pairs/support-chat", review=1, limit=8)
+    worth = [one["review"] for one in first["pairs"]]
+    assert worth == sorted(worth, reverse=True)
+    assert worth[: ASKED // 2] == [1.0] * (ASKED // 2 - 1) + [worth[ASKED // 2 - 1]]
+    assert worth[ASKED // 2 - 1] < 1
+    assert (len(worth), first["next"]) == (8, None)
+    assert get(gateway, "/pairs/support-chat", review=1, limit=200)["pairs"][:8] == first["pairs"]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
@@ -160,7 +218,7 @@ def _shape(value: Any, path: str = "") -> set[str]:
     """Paths of all members, so that an example has each of an answer; what is counted by name is not looked into."""
     if isinstance(value, list):
         return {path} | {inner for item in value for inner in _shape(item, f"{path}[]")}
-    if isinstance(value, dict) and not path.endswith(("lost", "families", "cost")):
+    if isinstance(value, dict) and not path.endswith(("lost", "families", "cost", "outcomes")):
         return {path} | {inner for key, item in value.items() for inner in _shape(item, f"{path}.{key}")}
     return {path}
 
@@ -182,6 +240,12 @@ def test_commands_show_it(gateway: GatewayProcess) -> None:
     shown = run("pairs", "support-chat", "--disagree", "--arm", "ab")
     assert "student fail, teacher pass" in shown
     assert "user: Say {}!" in shown
+    assert "judge by third for 1 of pairs; today: 0.0001 of 5 dollars" in run("shadow", "support-chat")
+    assert "6 identical, 5 consistent_teacher" in run("shadow", "support-chat")
+    shown = run("pairs", "support-chat", "--review", "--limit", "1")
+    assert "judge by third/third@: consistent_teacher." in shown
+    assert "embedding by third/third@: measured -1.000." in shown
+    assert "the judge, student first: ask [email]" in shown
     assert "no pair, unsupported" in run("pairs", "support-chat", "--lost")
     lines = run("pairs", "support-chat", "--json", "--limit", "3").splitlines()
     assert [json.loads(line)["route"] for line in lines] == ["support-chat"] * 3
@@ -199,7 +263,8 @@ def test_why_nothing_is_mirrored(tmp_path_factory: pytest.TempPathFactory) -> No
 def test_the_page_is_true(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What docs/shadow.md prints to be typed, typed; and every reason and key in its tables."""
     page = (Path(__file__).parents[2] / "docs" / "shadow.md").read_text()
-    for name in (*Reason, *ShadowConfig.model_fields, *PairsConfig.model_fields, "sample.default", "sample.high_risk"):
+    keys = {*ShadowConfig.model_fields, *PairsConfig.model_fields, *JudgeConfig.model_fields}
+    for name in (*Reason, *Outcome, *keys, "sample.default", "sample.high_risk"):
         assert f"`{name}`" in page or f"  {name}: " in page or name == "sample"
     block = page.split("```sh\n")[1].split("```")[0]
     first, commands = block.split("\n", 1)

@@ -17,6 +17,7 @@ from gateway.stores.pairs import Caps, Filed
 from gateway.stores.protocols import StoreError
 from gateway.stores.sqlite_pairs import SqlitePairs
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.opinions import OpinionMetrics
 from gateway.telemetry.shadow import ShadowMetrics
 from router_policies.routes import Role
 from router_policies.shadow import Arm, Reason
@@ -31,7 +32,8 @@ def record(number: int, detail: str = "") -> Record:
 
 @pytest.fixture
 def shadows() -> Shadows:
-    return Shadows(lambda: 0.0, ShadowMetrics(Metrics().registry))
+    registry = Metrics().registry
+    return Shadows(lambda: 0.0, ShadowMetrics(registry), OpinionMetrics(registry))
 
 
 class Held(SqlitePairs):
