@@ -14,8 +14,11 @@ from router_policies.routes import Role
 
 if TYPE_CHECKING:
     from router_policies.opinions import Wanted
+    from router_policies.risk.rules import RiskPack
 
 RESPONSES = "/v1/responses"
+DEFAULT = "default"
+"""The stratum of requests whose risk nobody looks at."""
 
 
 class Reason(StrEnum):
@@ -75,6 +78,15 @@ def draw(shadow: Shadow, *, high_risk: bool, one: float, other: float) -> Drawn 
     chances = ((Arm.AB, one, rate), (Arm.AA, other, shadow.aa))
     arms = {arm: chance for arm, number, chance in chances if number < chance}
     return Drawn(arms) if arms else None
+
+
+def strata(shadow: Shadow, pack: "RiskPack | None") -> dict[str, float]:
+    """The probability of being mirrored by stratum: the bands that the route's rules can come to, or all in one. It is
+    what `draw` does: medium and high risk are mirrored as `high_risk`."""
+    if pack is None:
+        return {DEFAULT: shadow.sample}
+    low, *higher = pack.bands
+    return {low.value: shadow.sample, **{band.value: shadow.high_risk for band in higher}}
 
 
 def calls(arms: Mapping[Arm, float], answered: Role) -> tuple[Role, ...]:

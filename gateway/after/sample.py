@@ -11,7 +11,7 @@ from router_policies.decide import SPLIT
 from router_policies.opinions import Opinion
 from router_policies.prices import Usage
 from router_policies.routes import Role
-from router_policies.shadow import Arm, Drawn, Reason
+from router_policies.shadow import DEFAULT, Arm, Drawn, Reason, strata
 
 
 class Tape:
@@ -78,12 +78,15 @@ class Sample:
     def record(self, arm: Arm, reason: Reason | None, detail: str = "") -> "Record":
         """The record of one arm, without a pair as yet."""
         exchange, decision = self.exchange, self.exchange.decision
+        route = decision.route
+        assert route.shadow is not None
+        rates = strata(route.shadow, route.risk.pack if route.risk is not None else None)
         return Record(
             pair_id=self.pair_id,
             arm=arm,
             at=self.began_at,
-            route=decision.route.name,
-            route_version=decision.route.version,
+            route=route.name,
+            route_version=route.version,
             revision=self.revision,
             endpoint=self.endpoint.path,
             stream=exchange.stream,
@@ -96,6 +99,8 @@ class Sample:
             detail=detail,
             decided=decision.role,
             by_split=decision.reason == SPLIT,
+            stratum=decision.judged.band.value if decision.judged is not None else DEFAULT,
+            least=min(rates.values()) if arm is Arm.AB else None,
             twinned=Arm.AA in self.drawn.arms,
         )
 
@@ -144,7 +149,7 @@ class Record(msgspec.Struct, frozen=True):
     verdicts: tuple[dict[str, object], ...] = ()
     decided: Role | None = None
     by_split: bool = True
-    stratum: str = "default"
+    stratum: str = DEFAULT
     least: float | None = None
     twinned: bool | None = None
     opinions: tuple[Opinion, ...] = ()

@@ -16,10 +16,11 @@ from rich.text import Text
 from gateway import config
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, fail
 from gateway.stores.url import shown
+from router_policies.evidence.rules import Over
 from router_policies.prices import NANO_USD_PER_USD
 from router_policies.risk.judged import RouteRisk
 from router_policies.risk.net import Decay, SafetyNet, TeacherDown
-from router_policies.rollout.plan import Gate
+from router_policies.rollout.plan import Gate, Plan
 from router_policies.rollout.step import duration
 from router_policies.routes import Deadlines, Role, Route
 from router_policies.shadow import Shadow
@@ -109,7 +110,7 @@ def _route(route: Route, written: config.RouteConfig) -> Facts:
     if route.risk is not None:
         yield "safety_net", _safety_net(route.risk.net)
     yield "shadow", _shadow(route.shadow)
-    yield "rollout", _rollout(written.rollout)
+    yield "rollout", _rollout(written.plan())
 
 
 def _shadow(shadow: Shadow | None) -> str:
@@ -123,16 +124,20 @@ def _shadow(shadow: Shadow | None) -> str:
     return "\n".join(told)
 
 
-def _rollout(rollout: config.RolloutConfig | None) -> str:
-    if rollout is None:
+def _rollout(plan: Plan | None) -> str:
+    if plan is None:
         return "none: the split is what people make it"
-    plan = rollout.plan()
     ladder = [f"{step.weight:g} % ({duration(step.min_bake_s)} at least{_GATES[step.gate]})" for step in plan.steps]
     watched = [check for check in plan.checks if not check.dry_run]
     told = [f"once it is started: {', '.join(ladder)}"]
     for critical, follows in ((True, f"rolls back to {plan.rollback_to:g} %"), (False, "pauses")):
         if names := ", ".join(check.name for check in watched if check.critical is critical):
             told.append(f"{follows} when one of these fails: {names}")
+    if len(plan.strata) > 1:
+        bands = ", ".join(plan.strata)
+        told.append(
+            f"must pass in each of {bands}" if plan.over is Over.EACH_STRATUM else f"judged over {bands} together"
+        )
     if dry := ", ".join(check.name for check in plan.checks if check.dry_run):
         told.append(f"only shown: {dry}")
     return "\n".join(told)

@@ -100,8 +100,8 @@ def _read(path: Path, read: Callable[[bytes], _Read], unread: Unread) -> Iterato
 
 
 def _plans(config: Config) -> dict[str, Plan]:
-    found = {name: getattr(route, "rollout", None) for name, route in config.routes.items()}
-    return {name: rollout.plan() for name, rollout in found.items() if rollout is not None}
+    found = {name: route.plan() for name, route in config.routes.items()}
+    return {name: plan for name, plan in found.items() if plan is not None}
 
 
 def _document(report: RouteReport) -> dict[str, object]:

@@ -111,7 +111,8 @@ def _cross_check(config: Config) -> list[str]:
             if entry not in ("teacher", "student") and entry not in config.upstreams:
                 path = f"routes.{name}.fallback.order.{index}"
                 problems.append(f"{path}: expected teacher, student or one of {known}, got {entry!r}")
-        problems += [f"routes.{name}.{problem}" for problem in route.read_risk()]
+        risk_problems = [f"routes.{name}.{problem}" for problem in route.read_risk()]
+        problems += risk_problems
         problems += [f"routes.{name}.shadow.{problem}" for problem in _opinion_problems(config, route)]
         checks: list[str] = []
         for index, pack in enumerate(route.packs):
@@ -119,7 +120,8 @@ def _cross_check(config: Config) -> list[str]:
                 checks += [entry.name for entry in load_pack(pack).entries]
             except PackError as error:
                 problems += [f"routes.{name}.packs.{index}: {line}" for line in str(error).splitlines()]
-        problems += [f"routes.{name}.rollout{problem}" for problem in _rollout_problems(route, checks)]
+        if not risk_problems:  # the strata are the bands of its rules
+            problems += [f"routes.{name}.rollout{problem}" for problem in _rollout_problems(route, checks)]
     for field in ("name", "key"):
         seen: set[str | bytes] = set()
         for index, key in enumerate(config.keys):
@@ -163,5 +165,4 @@ def _rollout_problems(route: RouteConfig, checks: list[str]) -> list[str]:
         return []
     if route.shadow is None:
         return [": expected a shadow block beside it: all that it knows of the student is from mirrored requests"]
-    sample = {"default": route.shadow.sample.default}
-    return [f".{problem}" for problem in route.rollout.problems(checks, sample, route.shadow.timeout_s)]
+    return [f".{problem}" for problem in route.rollout.problems(checks, route.strata(), route.shadow.timeout_s)]

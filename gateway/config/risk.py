@@ -17,6 +17,7 @@ from router_policies.prices import NANO_USD_PER_USD
 from router_policies.risk.judged import RouteRisk
 from router_policies.risk.net import Decay, SafetyNet, TeacherDown
 from router_policies.risk.policy_model import PolicyModel, PolicyModelError, read_policy_model
+from router_policies.risk.rules import RiskPack
 
 _LARGEST_MODEL = 256 * 1024 * 1024  # bytes; one of the most labels and buckets has 128 MiB
 _DEFAULTS = SafetyNet(0, 1)
@@ -65,9 +66,9 @@ class RiskConfig(Model):
         problems += [f"pack: its rules read model.{name}; {has}" for name in sorted(pack.labels.difference(labels))]
         return problems
 
-    def rules(self) -> frozenset[str]:
-        """The names of the pack's rules, once `read_files` has found nothing wrong."""
-        return frozenset(rule.name for rule in read_risk_pack_text(self.pack, self._pack_text).rules)
+    def read_pack(self) -> RiskPack:
+        """The pack, once `read_files` has found nothing wrong."""
+        return read_risk_pack_text(self.pack, self._pack_text)
 
     def risk(self, net: "SafetyNetConfig | None") -> RouteRisk:
         model = None
@@ -75,7 +76,7 @@ class RiskConfig(Model):
             assert self._model_data is not None
             model = _read_model(self._model_data, self.model.sha256)
         return RouteRisk(
-            pack=read_risk_pack_text(self.pack, self._pack_text),
+            pack=self.read_pack(),
             model=model,
             trust_header=self.trust_header,
             net=net.net() if net is not None else None,

@@ -12,6 +12,7 @@ from gateway.config.values import Count, Flag, Model, Percent
 from router_policies.checks.check import Family
 from router_policies.evidence.rules import LOSS, Kind, Over
 from router_policies.rollout.plan import RATIO, Check, Gate, Plan, Step
+from router_policies.shadow import DEFAULT
 
 _TIME = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)(s|m|h|d)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -145,7 +146,7 @@ class RolloutConfig(Model):
         self.plan()
         return self
 
-    def plan(self, strata: tuple[str, ...] = ("default",)) -> Plan:
+    def plan(self, strata: tuple[str, ...] = (DEFAULT,)) -> Plan:
         return Plan(
             steps=tuple(step.step() for step in self.steps),
             checks=tuple(check.check() for check in self.checks),

@@ -12,7 +12,9 @@ from gateway.config.rollout import RolloutConfig
 from gateway.config.shadow import ShadowConfig
 from gateway.config.values import Flag, Model, Percent, Seconds
 from router_policies.failures import FailureKind
+from router_policies.rollout.plan import Plan
 from router_policies.routes import Deadlines, Fallback, MidStream, Role, Route
+from router_policies.shadow import strata
 from router_policies.verify import Verify
 
 _STICKY = re.compile(r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]+|user|key")
@@ -115,12 +117,22 @@ class RouteConfig(Model):
             return [] if self.safety_net is None else ["safety_net: expected risk too: its rules say what is risky"]
         if problems := self.risk.read_files():
             return [f"risk.{problem}" for problem in problems]
-        rules = self.risk.rules()
+        rules = {rule.name for rule in self.risk.read_pack().rules}
         return [
             f"safety_net.always.{at}: expected a rule of the pack {self.risk.pack}, got {cut(name)!r}"
             for at, name in enumerate(self.safety_net.always if self.safety_net is not None else ())
             if name not in rules
         ]
+
+    def strata(self) -> dict[str, float]:
+        """The probability of being mirrored by stratum, once `read_risk` has found nothing wrong."""
+        if self.shadow is None:
+            return {}
+        return strata(self.shadow.shadow(), self.risk.read_pack() if self.risk is not None else None)
+
+    def plan(self) -> Plan | None:
+        """The rollout's, once `read_risk` has found nothing wrong."""
+        return self.rollout.plan(tuple(self.strata())) if self.rollout is not None else None
 
     def route(self, name: str, version: int = 0) -> Route:
         return Route(

@@ -30,7 +30,8 @@ def situation(route: str, standing: Standing, effective: Effective) -> Situation
     `PackError`."""
     config, named = effective.config, Key("route", route)
     found = config.routes.get(route)
-    if found is None or found.rollout is None:
+    plan = found.plan() if found is not None else None
+    if found is None or plan is None:
         return None
     student, teacher = (
         Model(name, config.upstreams[name].model, config.upstreams[name].revision)
@@ -40,7 +41,7 @@ def situation(route: str, standing: Standing, effective: Effective) -> Situation
     over = (effective.overlays.get(named, {}).get("shadow") or {}).get("sample") or {}
     return Situation(
         route=route,
-        plan=found.rollout.plan(),
+        plan=plan,
         key=key_of(evidence_key(student, teacher, load_packs(tuple(found.packs)).key)),
         weight=found.student_percent,
         sample=over.get("default"),

@@ -15,6 +15,7 @@ Decisions that the split did not make and that have no band stay as they were. A
 of the new config is on. The same log and config give the same report.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -337,6 +338,9 @@ def _gate(pairs: list[Filed], plan: Plan) -> list[CheckLine]:
     key = next((pair.evidence_key for pair in reversed(pairs) if pair.arm is Arm.AB and pair.evidence_key), None)
     if key is None:
         return []
+    seen = {pair.stratum for pair in pairs if pair.arm is Arm.AB}
+    if not seen.issubset(plan.strata):  # these were sampled by another policy, which is not rehearsed
+        plan = dataclasses.replace(plan, strata=tuple(sorted(seen)))
     book = Book(key_of(key), plan)
     for pair in pairs:
         book.take(pair)

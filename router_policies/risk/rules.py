@@ -94,6 +94,14 @@ class RiskPack:
         """Of the policy model, those that are read by name."""
         return frozenset(name.removeprefix(MODEL) for name in self.reads if name.startswith(MODEL))
 
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """Those that a request may be in, from low upwards: what no rule and no sum of weights can come to is not."""
+        most = fsum(rule.weight for rule in self.rules if rule.weight > 0)
+        said = {rule.band for rule in self.rules}
+        reached = {Band.MEDIUM: most >= self.medium, Band.HIGH: most >= self.high}
+        return (Band.LOW, *(band for band, reaches in reached.items() if reaches or band in said))
+
     def assess(self, facts: RiskFacts) -> Risk:
         fired = [rule for rule in self.rules if rule.test(facts)]
         weight = fsum([rule.weight for rule in fired]) if fired else 0.0

@@ -191,7 +191,10 @@ def evidence_of(sampled: Sampled, position: int, book: Book) -> Record:
     assert filed is not None
     key = book.evidence.key
     ours, theirs = (f"{side}|{key.teacher}|{key.policy_pack}" for side in (key.student, key.teacher))
-    current = filed.evidence_key == ours if filed.evidence_key else filed.revision >= book.revision
+    since = filed.revision >= book.revision
+    current = filed.evidence_key == ours if filed.evidence_key else since
+    if filed.stratum not in book.plan.strata and not since:  # sampled by another policy of risk
+        current = False
     noise = values_of(twin.verdicts, book.plan.checks) if twin is not None and twin.evidence_key == theirs else None
     twinned = twin is not None if filed.twinned is None else filed.twinned
     least = filed.probability if filed.least is None else filed.least

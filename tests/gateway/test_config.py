@@ -63,8 +63,9 @@ def test_a_config_and_its_defaults() -> None:
     assert (route.deadlines.connect_s, route.deadlines.total_s, route.version) == (2, 300, 0)
 
 
-def rollout(shadow: dict[str, Any] | None, **written: Any) -> dict[str, Any]:
-    return {"routes": {"r": {"teacher": "big", "student": "small", "shadow": shadow, "rollout": written}}}
+def rollout(shadow: dict[str, Any] | None, risk: dict[str, Any] | None = None, **written: Any) -> dict[str, Any]:
+    route = {"teacher": "big", "student": "small", "shadow": shadow, "risk": risk, "rollout": written}
+    return {"routes": {"r": route}}
 
 
 def facts(model: BaseModel, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -161,6 +162,10 @@ def test_secrets_do_not_show_in_what_is_printed() -> None:
         (
             rollout({"sample": {"default": 0.01}}),
             "routes.r.rollout.steps: stratum default: selected with",
+        ),
+        (
+            rollout({"sample": {"high_risk": 0.01}}, risk={}),
+            "routes.r.rollout.steps: stratum medium: selected with",
         ),
         (
             rollout({}, checks=[{"name": "tone", "of": ["tone_of_voice"], "tolerance": 0.1, "critical": True}]),

@@ -1,5 +1,6 @@
 """From the records that shadow mode files to what the controller looks at, and through it up and down the ladder."""
 
+import dataclasses
 import json
 import random
 from collections.abc import Sequence
@@ -149,6 +150,20 @@ def test_what_cannot_be_read_holds_the_rollout() -> None:
     book = all_of([b"{}", record(2, probability=0.001), record(3)])
     assert (book.pairs, book.refused) == (1, 2)
     assert "2 records cannot be read, the last: pair a-000002" in book.seen(1).problem
+
+
+def test_pairs_that_another_policy_of_risk_has_sampled_are_not_this_policys() -> None:
+    plan = dataclasses.replace(PLAN, strata=("low", "high"))
+    book = Book(KEY, plan, revision=2)
+    ours = {"revision": 2, "least": 0.1, "evidence_key": EVIDENCE}
+    rows = [record(1), record(2, stratum="low", **ours), record(3, stratum="high", probability=1.0, well=False, **ours)]
+    for number, one in enumerate([*rows, record(4, **ours)], 1):
+        book.observe(number, one)
+    book.rest()
+    cells = {cell.stratum: (cell.pairs, cell.estimate) for cell in book.evidence.read()["format"].cells}
+    assert cells == {"low": (1, 0.0), "high": (1, 1.0)}
+    assert (book.evidence.others, book.refused) == (1, 1)
+    assert "expected a stratum" in book.problem, "of the time of this policy, and of no stratum of it"
 
 
 def test_as_few_as_may_be_lost_do_not_hold_it_for_ever() -> None:

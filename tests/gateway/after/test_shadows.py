@@ -362,3 +362,28 @@ async def test_what_the_others_spent_counts_too(student: ScriptedUpstream, teach
         await ask(gateway)
         found = await records(gateway, 2)
     assert [record.reason for record in found] == [None, Reason.BUDGET]
+
+
+RISKY = [{"role": "user", "content": "I want to kill myself."}]
+RATES = {"sample": {"default": 0.999999, "high_risk": 1.0}, "aa_sample": 1.0}
+
+
+async def test_a_record_says_what_it_was_sampled_as(student: ScriptedUpstream, teacher: ScriptedUpstream) -> None:
+    async with gateway_of(student, teacher, shadow=RATES, risk={}) as gateway:
+        await ask(gateway)
+        await ask(gateway, messages=RISKY)
+        found = await records(gateway, 4)
+    said = {(one.arm, one.stratum, one.probability, one.least) for one in found}
+    assert said == {
+        (Arm.AB, "low", 0.999999, 0.999999),
+        (Arm.AB, "high", 1.0, 0.999999),
+        (Arm.AA, "low", 1.0, None),
+        (Arm.AA, "high", 1.0, None),
+    }
+
+
+async def test_without_risk_there_is_one_stratum(student: ScriptedUpstream, teacher: ScriptedUpstream) -> None:
+    async with gateway_of(student, teacher, shadow={"sample": {"default": 1.0, "high_risk": 0.1}}) as gateway:
+        await ask(gateway, messages=RISKY)
+        (record, *_) = await records(gateway, 1)
+    assert (record.stratum, record.probability, record.least) == ("default", 1.0, 1.0)

@@ -256,3 +256,21 @@ def test_the_default_pack(facts: RiskFacts, band: Band, fired: str) -> None:
     assert risk.band is band
     assert fired in risk.rules if fired else risk.rules == ()
     assert risk.pack == "default.1"
+
+
+@pytest.mark.parametrize(
+    ("rules", "bands"),
+    [
+        ([rule("a", {"vision": True}, band="high")], [Band.LOW, Band.HIGH]),
+        ([rule("a", {"vision": True}, weight=1)], [Band.LOW, Band.MEDIUM]),
+        ([rule("a", {"vision": True}, weight=1), rule("b", {"json": True}, weight=2)], list(Band)),
+        ([rule("a", {"vision": True}, weight=-9)], [Band.LOW]),
+    ],
+)
+def test_the_bands_that_a_pack_can_come_to(rules: list[dict[str, Any]], bands: list[Band]) -> None:
+    assert list(pack(*rules).bands) == bands
+
+
+def test_what_comes_along_can_come_to_all_bands() -> None:
+    text = (files("router_policies.risk") / "packs" / "default.yaml").read_text()
+    assert list(read_risk_pack(document.read(text)).bands) == list(Band)
