@@ -11,15 +11,16 @@ error event and without the end mark, which OpenAI clients raise on.
 
 from functools import partial
 from time import monotonic
-from typing import Protocol
 
 import msgspec
 
 from gateway.after.captures import Begun
 from gateway.after.sample import Tape
 from gateway.after.shadows import HEADER, Sampled
+from gateway.answering import JSON, Client, our_headers, says_no_such_path
 from gateway.attempt import NEVER, Attempt
-from gateway.exchange import Exchange, Outcome
+from gateway.closing import close
+from gateway.exchange import Outcome
 from gateway.face.errors import (
     SHUTTING_DOWN,
     UNSUPPORTED_ENDPOINT,
@@ -36,32 +37,13 @@ from gateway.upstream.upstream import Unavailable, Upstream
 from router_policies import failures
 from router_policies.attempts import Ask, Attempts, BreakOff, Cancel, Command, GiveUp, Kind
 from router_policies.failures import Failure, FailureKind
-from router_policies.prices import cost_nano_usd
 from router_policies.rescue import Refusal, Seam, Transcript, continuation
 from router_policies.risk.rules import Band
 from router_policies.routes import Role
 from router_policies.verify import Verify, verify
 
 _FULL = Verify()
-_RISK_LINES = {band: f"x-understudy-risk: {band.value}\r\n".encode() for band in Band}
-_JSON = b"content-type: application/json\r\n"
 _encode = msgspec.json.Encoder().encode
-
-
-class Client(Protocol):
-    """The client's side of a request. `headers` are whole header lines, each ending in CRLF."""
-
-    def respond(self, status: int, headers: bytes, body: bytes) -> None:
-        """A whole answer."""
-
-    def begin(self, status: int, headers: bytes) -> None:
-        """The head of an answer whose body comes by `write` and ends with `finish`."""
-
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> None: ...
-
-    def abort(self) -> None:
-        """Close the connection, whatever is still to be written."""
 
 
 class Relay:
@@ -220,7 +202,7 @@ class Relay:
         if not self._committed:
             self._committed = True
             self.said = attempt.said
-            self.client.begin(attempt.status, relayed(attempt.headers) + self._our_headers(attempt))
+            self.client.begin(attempt.status, relayed(attempt.headers) + our_headers(self.request, attempt))
         if held:
             self.write(held)
 
@@ -332,12 +314,12 @@ class Relay:
         """A whole answer, as it came."""
         done_at = monotonic()
         lines = relayed(headers)
-        if status in (404, 405, 501) and _says_no_such_path(body):
+        if status in (404, 405, 501) and says_no_such_path(body):
             path = self.request.endpoint.path
             message = f"The upstream {attempt.upstream.name!r} does not serve {path} ({status})."
-            status, lines = UNSUPPORTED_ENDPOINT.status, _JSON
+            status, lines = UNSUPPORTED_ENDPOINT.status, JSON
             body = ApiError(UNSUPPORTED_ENDPOINT, message).body
-        self._respond(status, lines + self._our_headers(attempt), body)
+        self._respond(status, lines + our_headers(self.request, attempt), body)
         outcome = Outcome.OK
         if status >= 300:
             outcome = Outcome.UPSTREAM_ERROR if status >= 500 else Outcome.CLIENT_ERROR
@@ -359,12 +341,12 @@ class Relay:
         elif attempt.watch is not None and attempt.watch.error is not None:
             error = attempt.watch.error
             status = failures.in_stream_status(error)
-            self._respond(status, _JSON + self._our_headers(attempt), _encode({"error": error}))
+            self._respond(status, JSON + our_headers(self.request, attempt), _encode({"error": error}))
             self._end(attempt.outcome, status)
         else:
             assert attempt.error is not None
             kind, message = attempt.error
-            headers = _JSON + self._our_headers(attempt)
+            headers = JSON + our_headers(self.request, attempt)
             if failure.retry_after_s is not None:
                 headers += b"retry-after: %d\r\n" % max(1, round(failure.retry_after_s + 0.5))
             self._respond(kind.status, headers, ApiError(kind, message).body)
@@ -374,7 +356,7 @@ class Relay:
         """A held stream that failed its check, and there is no better one."""
         self._committed = True
         self._first_token_at = attempt.first_token_at
-        self.client.begin(attempt.status, relayed(attempt.headers) + self._our_headers(attempt))
+        self.client.begin(attempt.status, relayed(attempt.headers) + our_headers(self.request, attempt))
         self.write(attempt.serve())
         self.client.finish()
         self._end(Outcome.OK, attempt.status)
@@ -405,24 +387,11 @@ class Relay:
             status = 200
         else:
             assert self._current is not None
-            self._respond(kind.status, _JSON + self._our_headers(self._current), error.body)
+            self._respond(kind.status, JSON + our_headers(self.request, self._current), error.body)
             status = kind.status
         if self.paused:
             self.client.abort()  # it does not read, and would be waited for in vain
         self._end(outcome, status)
-
-    def _our_headers(self, attempt: Attempt) -> bytes:
-        routing = attempt.upstream.routing_headers(self._reason(attempt))
-        judged = self.request.decision.judged
-        if judged is not None and routing:
-            routing += _RISK_LINES[judged.band]
-        return b"x-request-id: %b\r\n%b" % (self.request.request_id.encode(), routing)
-
-    def _reason(self, attempt: Attempt) -> str:
-        ask = attempt.ask
-        if ask.kind is Kind.PRIMARY:
-            return self.request.decision.reason
-        return ask.kind.value if ask.because is None else f"{ask.kind.value}:{ask.because.value}"
 
     # The record.
 
@@ -436,40 +405,17 @@ class Relay:
                 leg.drop(outcome if leg is attempt else Outcome.CANCELLED)
         assert attempt is not None
         attempt.outcome = outcome
-        usage, estimated = attempt.spent()
-        lost = tuple(leg.lost() for leg in self._legs if leg is not attempt) if len(self._legs) > 1 else ()
-        for leg in self._legs:
-            if leg.watch is not None and leg.watch.malformed:
-                gateway.metrics.malformed(leg.upstream.name, leg.watch.malformed)
-        if request.reservation is not None:
-            legs = [usage, *(leg.usage for leg in lost)]
-            request.reservation.settle(sum(used.input + used.output for used in legs))
-        if request.caught is not None:
-            own = cost_nano_usd(attempt.upstream.price, usage) if attempt.ask.candidate.role is Role.TEACHER else 0
-            request.caught.settle(own + sum(leg.cost_nano_usd for leg in lost if leg.role is Role.TEACHER))
-        first = self._first_token_at if request.view.stream or self._first_token_at is None else now
-        if first is not None and request.view.stream:
-            gateway.first_token_took(request.decision.route.fallback, attempt.upstream.name, first - attempt.ask.since)
-        exchange = Exchange(
-            request_id=request.request_id,
-            endpoint=request.endpoint.path,
-            tenant=request.identity.tenant,
-            key_name=request.identity.name,
-            decision=request.decision,
-            upstream=attempt.upstream.name,
-            role=attempt.ask.candidate.role,
-            kind=attempt.ask.kind,
-            reason=self._reason(attempt),
-            stream=bool(request.view.stream),
-            status=status,
+        exchange = close(
+            gateway,
+            request,
+            self._legs,
+            attempt,
             outcome=outcome,
-            ttft_s=None if first is None else first - request.received_at,
-            ttlt_s=now - request.received_at,
-            overhead_s=(self._sent_at or now) - request.received_at + (now - done_at if done_at else 0.0),
-            usage=usage,
-            estimated=estimated,
-            cost_nano_usd=cost_nano_usd(attempt.upstream.price, usage),
-            lost=lost,
+            status=status,
+            first_token_at=self._first_token_at,
+            sent_at=self._sent_at,
+            done_at=done_at or 0.0,
+            now=now,
         )
         gateway.record(exchange)
         if self._begun is not None:
@@ -487,19 +433,3 @@ def _begun(gateway: Gateway, request: Admitted, sampled: Sampled | None) -> Begu
     return gateway.captures.begin(
         request, mirrored=mirrored, is_mirror=gateway.shadows.is_mirror(request.headers.get(HEADER))
     )
-
-
-def _says_no_such_path(body: bytes) -> bool:
-    """Whether a 404 is the web server's and not the model API's.
-
-    It is no JSON, FastAPI's (vLLM) {"detail": "Not Found"}, or an error that says no more than llama.cpp's.
-    """
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return True
-    if not isinstance(decoded, dict):
-        return True
-    error = decoded.get("error")
-    said = error.get("message") if isinstance(error, dict) else decoded.get("detail")
-    return said in ("Not Found", "File Not Found", "Method Not Allowed")
