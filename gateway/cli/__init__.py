@@ -1,5 +1,7 @@
 """The command line: a file per command."""
 
+from importlib.metadata import entry_points
+
 import typer
 from rich.console import Console
 
@@ -34,6 +36,8 @@ for command in (serve, demo, check, traffic, kill, status, audit, shadow, pairs,
 app.add_typer(route, name="route")
 app.add_typer(rollout, name="rollout")
 app.add_typer(store, name="store")
+for point in entry_points(group="understudy.commands"):
+    app.add_typer(point.load(), name=point.name)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""The teaching set: captured, scrubbed, sampled from teachers, split, ledgered."""
