@@ -29,7 +29,9 @@ class Example(Struct, frozen=True, omit_defaults=True):
     """A prompt, scrubbed, and what is known of its answer. `messages`, `tools`, `response_format`: as an OpenAI chat
     completion takes them. `person` and `session`: pseudonyms under the set's key, "" where none is known. `family`: of the template that
     made it, "" for what no template made. `skill`: what teachers are compared by, such as an intent. `gold`: the right
-    answer, where a person or a rule gave one; `served`: what the app was answered, by `served_by` (role/model)."""
+    answer, where a person or a rule gave one; `served`: what the app was answered, by `served_by` (role/model). `parent`:
+    the id of the example that this one was made from (`kind` says how), "" for one that came from outside: the two
+    share source, person, session and family, stay in one split and are erased together."""
 
     id: str
     source: Source
@@ -44,6 +46,7 @@ class Example(Struct, frozen=True, omit_defaults=True):
     served: str | None = None
     served_by: str = ""
     kind: Literal["plain", "slot_dropped", "contradiction"] = "plain"
+    parent: str = ""
 
 
 class Candidate(Struct, frozen=True):
@@ -99,7 +102,8 @@ class Lesson(Struct, frozen=True, omit_defaults=True):
 
 
 class Review(Struct, frozen=True, omit_defaults=True):
-    """What a person said of one answer, unblinded. `at`: seconds since the epoch."""
+    """What a person said of one answer, unblinded. `reviewer`: a pseudonym under the set's key. `better`: than the
+    answer beside it, "" where nothing was said of that. `at`: seconds since the epoch."""
 
     example: str
     teacher: str
@@ -109,3 +113,4 @@ class Review(Struct, frozen=True, omit_defaults=True):
     decision: Literal["good", "bad", "unsure"]
     at: float
     note: str = ""
+    better: Literal["", "yes", "no", "same"] = ""
