@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 ROUNDS = 1000
-_STILL = 1e-10  # nats per example: less is no progress
+_STILL = 1e-9  # nats per example: less is no progress
 
 
 class Weights(Struct, frozen=True):
