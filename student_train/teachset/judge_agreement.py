@@ -52,7 +52,7 @@ class Comparison:
             _shape(path)
             for reading in readings
             if reading.closed
-            for path, value in _leaves(reading.value)
+            for path, value in leaves(reading.value)
             if isinstance(value, str) and len(value.split()) > PROSE_WORDS and named.of(path) == "ignore"
         }
 
@@ -68,9 +68,7 @@ class Comparison:
     def share(self, one: Reading, other: Reading) -> float:
         """How much of them is the same: the share of fields, or the F1 of words."""
         if one.closed and other.closed:
-            fields = {
-                path for reading in (one, other) for path, _ in _leaves(reading.value) if not self._is_prose(path)
-            }
+            fields = {path for reading in (one, other) for path, _ in leaves(reading.value) if not self._is_prose(path)}
             apart = sum(1 for _ in self._differences(one, other))
             return max(0.0, 1 - apart / len(fields)) if fields else float(not apart)
         return 0.0 if one.closed or other.closed else f1(one.text, other.text)
@@ -79,7 +77,7 @@ class Comparison:
         """What there are many right ones of: all of a text, the prose of what is closed."""
         if not reading.closed:
             return reading.text
-        return "\n".join(str(value) for path, value in _leaves(reading.value) if self._is_prose(path))
+        return "\n".join(str(value) for path, value in leaves(reading.value) if self._is_prose(path))
 
     def _differences(self, one: Reading, other: Reading) -> Iterator[Where]:
         found = differences(one.value, other.value, self._rules)
@@ -139,13 +137,13 @@ def _call(call: dict[str, Any]) -> Any:
     }
 
 
-def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, dict) and value:
         for name, inner in value.items():
-            yield from _leaves(inner, (*path, name))
+            yield from leaves(inner, (*path, name))
     elif isinstance(value, list) and value:
         for at, inner in enumerate(value):
-            yield from _leaves(inner, (*path, at))
+            yield from leaves(inner, (*path, at))
     else:
         yield path, value
 
