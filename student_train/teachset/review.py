@@ -53,6 +53,14 @@ class Pick(Struct, frozen=True):
     disagree: bool
 
 
+class Seen(Struct, frozen=True):
+    """What `cases` has to know of an example."""
+
+    example: str
+    skill: str
+    disagree: bool
+
+
 class Case(Struct, frozen=True):
     case: str
     prompt: str
@@ -109,24 +117,23 @@ def pick(example: Example, answers: Sequence[Answer], pack: Pack, secret: str) -
     return Pick(example, (first, *(shown[at] for at in others[:1])), _disagree(readings, groups))
 
 
-def cases(picks: Iterable[Pick], count: int, secret: str) -> list[Pick]:
-    """All that disagree, and `count` of the others, shared among skills as evenly as there are some, drawn by
-    `secret`."""
-    picked = list(picks)
-    rest: dict[str, list[Pick]] = {}
-    for one in picked:
-        if not one.disagree:
-            rest.setdefault(one.example.skill, []).append(one)
-    random = Random(secret)  # noqa: S311
+def cases(seen: Iterable[Seen], count: int, secret: str) -> list[str]:
+    """The examples to show: all that disagree, and `count` of the others, shared among skills as evenly as there are
+    some, drawn by `secret`."""
+    chosen: list[str] = []
+    rest: dict[str, list[str]] = {}
+    for one in seen:
+        (chosen if one.disagree else rest.setdefault(one.skill, [])).append(one.example)
+    random = Random(secret)  # noqa: S311 - who knows the secret has the key anyway
     for skill in sorted(rest):
-        rest[skill].sort(key=lambda one: one.example.id)
+        rest[skill].sort()
         random.shuffle(rest[skill])
-    drawn: list[Pick] = []
-    while len(drawn) < count and any(rest.values()):
+    until = len(chosen) + count
+    while len(chosen) < until and any(rest.values()):
         for skill in sorted(rest):
-            if rest[skill] and len(drawn) < count:
-                drawn.append(rest[skill].pop())
-    return [one for one in picked if one.disagree] + drawn
+            if rest[skill] and len(chosen) < until:
+                chosen.append(rest[skill].pop())
+    return chosen
 
 
 def blind(picks: Iterable[Pick], secret: str) -> tuple[list[Case], Key]:

@@ -15,6 +15,7 @@ from student_train.teachset.review import (
     Key,
     Pick,
     ReviewError,
+    Seen,
     blind,
     cases,
     pick,
@@ -96,13 +97,13 @@ def test_what_was_refused_or_is_empty_is_not_shown() -> None:
 
 
 def test_all_that_disagree_and_a_slice_with_each_skills_share() -> None:
-    picks = [_picked(number, "odd") for number in range(7)]
-    picks += [_picked(100 + number, "many", agree=True) for number in range(50)]
-    picks += [_picked(200 + number, "few", agree=True) for number in range(3)]
-    found = cases(picks, 10, _SECRET)
-    assert Counter(one.example.skill for one in found) == {"odd": 7, "few": 3, "many": 7}
-    assert found == cases(list(picks), 10, _SECRET)
-    assert len(cases(picks, 500, _SECRET)) == 60
+    seen = [Seen(f"odd-{number}", "a", True) for number in range(7)]
+    seen += [Seen(f"many-{number}", "a", False) for number in range(50)]
+    seen += [Seen(f"few-{number}", "b", False) for number in range(3)]
+    found = cases(seen, 10, _SECRET)
+    assert Counter(one.partition("-")[0] for one in found) == {"odd": 7, "few": 3, "many": 7}
+    assert found == cases(list(seen), 10, _SECRET)
+    assert sorted(cases(seen, 500, _SECRET)) == sorted(one.example for one in seen)
 
 
 def test_the_review_says_nothing_of_whose_the_answers_are(written: tuple[Path, Path, list[Pick]]) -> None:
