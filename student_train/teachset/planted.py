@@ -245,7 +245,7 @@ def _with_fields(old: str, planted: str) -> str:
 
 # Looking for it again.
 
-_NO_NAME = frozenset("mr mrs ms miss dr mx prof jr sr md dds dvm phd ii iii iv dott sig sra srta herr frau ing univ mba pan pani dipl med".split())  # fmt: skip # noqa: SIM905
+_NO_NAME = frozenset("mr mrs ms miss dr mx prof jr sr md dds dvm phd ii iii iv dott sig sra srta herr frau ing univ mba pan pani dipl med eng sc".split())  # fmt: skip # noqa: SIM905
 _WORD = re.compile(r"\w+")
 
 

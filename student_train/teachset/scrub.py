@@ -172,14 +172,13 @@ class Scrubber:
         return "".join([*out, text[at:]]) if out else text
 
     def _joined(self, text: str, finds: tuple[Found, ...]) -> list[Found]:
-        """In order, none overlapping, without what is kept. A stretch that several share is of the longest one's kind;
-        one with a secret in it is a secret."""
-        protected = [match.span() for match in PLACEHOLDER.finditer(text)]
-        if self._keep is not None:
-            protected += [match.span() for match in self._keep.finditer(text) if match[0]]
+        """In order, none overlapping. What lies in a kept number is no find; a kept number that lies in a longer find is
+        part of it. A stretch that several share is of the longest one's kind; one with a secret in it is a secret."""
+        placed = [match.span() for match in PLACEHOLDER.finditer(text)]
+        kept = [match.span() for match in self._keep.finditer(text) if match[0]] if self._keep is not None else []
         joined: list[tuple[Kind, int, int, int]] = []
         for kind, start, end in sorted((*finds, *self._known(text)), key=lambda find: (find[1], -find[2])):
-            if start >= end or any(first <= start and end <= last for first, last in protected):
+            if start >= end or any(first <= start and end <= last for first, last in (*placed, *kept)):
                 continue
             if joined and start < joined[-1][2]:
                 before, begin, last, size = joined[-1]
@@ -191,7 +190,7 @@ class Scrubber:
         return [
             piece
             for kind, start, end, _ in joined
-            for piece in _around(kind, start, end, [span for span in protected if start <= span[0] and span[1] <= end])
+            for piece in _around(kind, start, end, [span for span in placed if start <= span[0] and span[1] <= end])
         ]
 
     # What the session has shown.

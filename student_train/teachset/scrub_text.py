@@ -49,7 +49,7 @@ _TWO = (
     r"\b(?i:(?:i am|i['’]m|this is|it['’]s|here is|ich bin|hier ist|je suis|c['’]est|soy|sono|sou|ik ben|jag är|jestem|"
     r"(?:the )?(?:customer|client|user|caller|patient|guest|recipient|tenant|passenger|cardholder|employee|manager|agent|sender|"
     r"buyer|owner|member|subscriber|policyholder|account holder|driver|courier|technician|kunde|kundin|herr|frau|cliente?)|"
-    r"named|name|called|contact|for|from|to|by|with|of|and|at|is|was|tell|call|ask|meet|met|thank|thanks|thank you|via|"
+    r"named|name|called|contact|hi|hello|dear|hey|for|from|to|by|with|of|and|at|is|was|tell|call|ask|meet|met|thank|thanks|thank you|via|"
     r"für|von|an|bei|mit|pour|par|chez|avec|para|por|con|voor|van|per|per conto di|dla|för|till|och|und))"
     r"[ \u00a0]+[\"'„“«]?"
 )
@@ -85,6 +85,14 @@ _NAME_BEFORE = re.compile(
     rf"(?P<name>{NAME}),? ?[(<\[]?(?:(?i:born|née?|geb\.|e-?mail|tel|phone|mobile)[.: ]|<?[\w.+-]{{1,64}}@)"
 )
 _LOWER_NAME = re.compile(r"\b(?i:my name is|name['’]s|i am called|ich heiße|me llamo|je m['’]appelle|mi chiamo)[ ]+(?P<name>[^\W\d_A-Z]{2,20}(?: [^\W\d_A-Z]{2,20}){0,2})(?=[ ]*(?:$|[,.!?;\n]| and ))", re.MULTILINE)  # fmt: skip
+
+# Telephones that are called a number only, and those that people are to be called at.
+_PHONE = re.compile(
+    r"\b(?i:(?:my|his|her|their|the|our|your|new|old|same)(?: \w+)? (?:number|no\.|nr\.)(?: is|['’]s|:| was)?|(?:call|ring|reach|phone|text|dial|contact|try)(?:ed|ing)?(?: (?:me|us|him|her|them|you))?(?: \w+)?(?: (?:at|on|under|via))?|"
+    r"(?:meine|unsere|seine|ihre|die) nummer(?: ist| lautet|:)?(?: die)?|erreichbar unter|unter|mon numéro(?: de \w+)?(?: est|:)?(?: le)?|au|mi número(?: de \w+)?(?: es|:)?(?: el)?|al|il mio numero(?: è|:)?(?: il)?|"
+    r"meu número(?: é|:)?(?: o)?|mijn nummer(?: is|:)?|mój numer(?: to|:)?|mitt nummer(?: är|:)?)[ :]*"
+    r"(?P<phone>\(?[+0-9](?:[ \-./()]{0,3}[0-9]){6,15}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?)(?![\w])"
+)  # fmt: skip
 
 _LINE = re.compile(
     r"(?m:^|(?<=[;|({,] )|(?<=[.!?] ))[ \t>*•\-]*[\"'`*_]{0,3}(?P<label>[^\W\d_][\w' ./&\-]{0,38}?[\w)])[\"'`*_]{0,3}[ ]?[:=][ \t]*[*_]{0,2}(?P<value>[^\n|]+)"
@@ -128,20 +136,20 @@ _SUFFIX = (
 )  # USPS publication 28, appendix C1
 _EXTRA = r"(?:Apt|Apartment|Suite|Ste|Flat|Unit|Floor|Room|Rm|Studio|Box|Piso|Puerta|Apartamento|Appartamento|Int|Esc|lok|m)\b\.?[ ]?#?\w{1,5}"
 _STREETS = (
-    rf"\d{{1,5}}[a-zA-Z]?(?:[-/]\d{{1,4}})?,?[ ](?:[NSEW]\.? )?(?:{_CAPS}[ ]){{1,4}}{_SUFFIX}\b\.?",
-    rf"(?:{_EXTRA}[\n,]?[ \n]*)(?:\d{{1,5}}[a-zA-Z]?[ ])?(?:{_CAPS}[ ]){{1,3}}{_SUFFIX}\b\.?",
+    rf"\d{{1,5}}[a-zA-Z]?(?:[-/]\d{{1,4}})?,?[ ](?:[NSEW]\.? )?(?:{_CAPS}[ ]){{1,4}}{_SUFFIX}s?\b\.?",
+    rf"(?:{_EXTRA}[\n,]?[ \n]*)(?:\d{{1,5}}[a-zA-Z]?[ ])?(?:{_CAPS}[ ]){{1,3}}{_SUFFIX}s?\b\.?",
     rf"\b(?:{_CAPS}[ \-])?{_CAPS}(?:(?<=straße)|(?<=strasse)|(?<=str\.)|(?<=weg)|(?<=platz)|(?<=allee)|(?<=gasse)|(?<=ring)|(?<=damm)|(?<=ufer)|"
     r"(?<=straat)|(?<=laan)|(?<=plein)|(?<=gracht)|(?<=kade)|(?<=dijk)|(?<=singel)|(?<=steeg)|(?<=dreef)|(?<=pad)|(?<=hof)|(?<=baan)|"
-    r"(?<=gatan)|(?<=vägen)|(?<=gränd)|(?<=torget)|(?<=stigen)|(?<=gata)|(?<=katu)|(?<=kuja)|(?<=tie))[ ]\d{1,4}[ ]?[a-zA-Z]?(?:[-/]\d{1,4})?\b",
+    r"(?<=gatan)|(?<=vägen)|(?<=gränd)|(?<=torget)|(?<=stigen)|(?<=gata)|(?<=katu)|(?<=kuja)|(?<=tie)|(?<=-Straße)|(?<=-Strasse)|(?<=-Weg)|(?<=-Platz)|(?<=-Allee)|(?<=-Gasse)|(?<=-Ring))[ ]\d{1,4}[ ]?[a-zA-Z]?(?:[-/]\d{1,4})?\b",
     rf"\b(?:{_CAPS}[ ]){{1,2}}(?:Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring)[ ]\d{{1,4}}[ ]?[a-zA-Z]?(?:[-/]\d{{1,4}})?\b",
     rf"(?:\b\d{{1,4}}(?: ?(?:bis|ter))?,? )?\b(?i:rue|avenue|boulevard|impasse|place|chemin|allée|route|quai|cours|passage|square)[ ](?:(?:de|du|des|la|le|les|d['’]|l['’]|of|the)[ ]?){{0,3}}(?:{_CAPS}[ ]?){{1,4}}(?:,? ?\d{{1,4}})?",
-    rf"\b(?:Calle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Camino|Carrer|Ronda|Vía|Via|Viale|Piazza|Corso|Largo|Vicolo|Strada|Borgo|Stretto|Contrada|Incrocio|Canale|Rotonda|Cuesta|Alameda|Callejón|Cañada|Glorieta|Pasadizo|Pasaje|Rambla|Urbanización|Acceso|Rua|Travessa|Praça|Estrada|Rodovia|Viela|Vila|Recanto|Setor|Sítio|Vale|Via|Parque|Passarela|Quadra|Residencial|Fazenda|Feira|Favela|Esplanada|Distrito|Conjunto|Condomínio|Colônia|Chácara|Campo|Aeroporto|Área|Jardim|Ladeira|Lagoa|Lago|Loteamento|Morro|Núcleo|Trecho|Trevo|Viaduto|ul\.|ulica|al\.|aleja|plac|pl\.|os\.)[ ](?:(?:de|del|della|di|da|do|das|dos|la|el|los|las)[ ]){{0,3}}(?:{_CAPS}[ ]){{0,4}}{_CAPS},?[ ]?(?:(?:nº|n\.|n°|no\.)[ ]?)?\d{{1,4}}[a-zA-Z]?(?:[/-]\d{{1,4}})?\b",
+    rf"\b(?:Calle|C/|C\.|Avenida|Avda\.?|Av\.|Plaza|Paseo|Camino|Carrer|Ronda|Vía|Via|Viale|Piazza|Corso|Largo|Vicolo|Strada|Borgo|Stretto|Contrada|Incrocio|Canale|Rotonda|Cuesta|Alameda|Callejón|Cañada|Glorieta|Pasadizo|Pasaje|Rambla|Urbanización|Acceso|Rua|Travessa|Praça|Estrada|Rodovia|Viela|Vila|Recanto|Setor|Sítio|Vale|Via|Parque|Passarela|Quadra|Residencial|Fazenda|Feira|Favela|Esplanada|Distrito|Conjunto|Condomínio|Colônia|Chácara|Campo|Aeroporto|Área|Jardim|Ladeira|Lagoa|Lago|Loteamento|Morro|Núcleo|Trecho|Trevo|Viaduto|ul\.|ulica|al\.|aleja|plac|pl\.|os\.)[ ](?:(?:de|del|della|di|da|do|das|dos|la|el|los|las)[ ]){{0,3}}(?:{_CAPS}[ ](?:(?:de|da|do|das|dos|y|e)[ ])?){{0,4}}{_CAPS}(?:,?[ ]?(?:(?:nº|n\.|n°|no\.)[ ]?)?\d{{1,4}}[a-zA-Z]?(?:[/-]\d{{1,4}})?\b|(?=[,\n][^;:!?]{{0,60}}\b\d{{5}}-?\d{{3}}\b))",
     rf"\b(?:PSC|Unit|CMR)[ ]\d{{3,5}},?[ ]Box[ ]\d{{1,5}}|\bUS(?:NS|NV|CGC|S)[ ]{_CAPS}(?=[\n,]+[ ]?[AFD]PO\b)|\bP\.?O\.?[ ]?Box[ ]\d{{1,6}}",
 )
-_POSTCODE = r"(?:[A-Z]{1,2}\d[A-Z\d]?[ ]?\d[A-Z]{2}|\d{4}[ ]?[A-Z]{2}|\d{5}(?:-\d{3,4})?|\d{2}-\d{3}|\d{3}[ ]\d{2}|\d{4}|[A-Z]\d[A-Z][ ]?\d[A-Z]\d)"
-_TOWN = rf"(?:['’][st][- ])?{_CAPS}(?:(?:[ ]|['’])(?:(?:am|an der|de|del|della|di|do|da|dos|den|la|le|les|sur|sous|en|im|in|bei|upon|nell['’]|lez|y|e|el|los|las|aan de)[ ])?['’]?{_CAPS}){{0,4}}"
+_POSTCODE = r"(?:[A-Z]{1,2}\d[A-Z\d]?[ ]?\d[A-Z]{2}|\d{4}[ ]?[A-Z]{2}|\d{8}|\d{5}(?:-\d{3,4})?|\d{2}-\d{3}|\d{3}[ ]\d{2}|\d{4}|[A-Z]\d[A-Z][ ]?\d[A-Z]\d)"
+_TOWN = rf"(?:['’][st][- ])?(?:(?:de|da|das|do|dos|del|la)[ ])?{_CAPS}(?:(?:[ ]|['’])(?:(?:am|an der|de|del|della|di|do|da|dos|den|la|le|les|sur|sous|en|im|in|bei|upon|nell['’]|lez|y|e|el|los|las|aan de|op)[ ])?['’]?{_CAPS}|[ ]\dª){{0,4}}"
 # What follows a street: units, postcodes, towns, and abbreviated provinces, with commas or line breaks between.
-_TAIL = rf"(?:[ ]?(?:,|\n|[ ][-/])[ \n]*(?:{_EXTRA}|{_POSTCODE}(?:,?[ ]{_TOWN})?|{_TOWN}(?:,?[ ]{_POSTCODE}|,?[ ][A-Z]{{2}}[ ]\d{{5}}(?:-\d{{4}})?)?|[AFD]PO[ ]A[AEP][ ]\d{{5}})(?:[ ]?\([A-Z]{{2}}\)|[ ]?/[ ]?[A-Z]{{2}})?)"
+_TAIL = rf"(?:[ ]?(?:,|\n|[ ][-/])[ \n]*(?:{_EXTRA}|{_POSTCODE}(?:,?[ ]{_TOWN})?|{_TOWN}(?:,?[ ]{_POSTCODE}(?:[ ]{_TOWN})?|,?[ ][A-Z]{{2}}[ ]\d{{5}}(?:-\d{{4}})?)?|[AFD]PO[ ]A[AEP][ ]\d{{5}})(?:[ ]?\([A-Z]{{2}}\)|[ ]?/[ ]?[A-Z]{{2}})?)"
 _ADDRESS = re.compile(
     rf"(?:(?:{_EXTRA})[,\n ]+)?(?:{'|'.join(f'(?:{street})' for street in _STREETS)})(?:[ ]{_EXTRA}[ ]?)?{_TAIL}{{0,5}}"
 )
@@ -163,6 +171,8 @@ def find(text: str) -> Iterator[Found]:
     if any(char.isdigit() for char in text):
         for match in (*_BORN.finditer(text), *_BORN_AFTER.finditer(text)):
             yield "birth_date", *match.span("date")
+        for match in _PHONE.finditer(text):
+            yield "phone", *match.span("phone")
         for match in _ADDRESS.finditer(text):
             yield "address", match.start(), _trimmed(text, *match.span())
         for match in _UK_POSTCODE.finditer(text):
@@ -191,6 +201,7 @@ def _names(text: str) -> Iterator[Found]:
             yield "name", *match.span("name")
 
 
+_INITIALS = re.compile(rf"[{UP}]\.")
 _LEADING_TITLE = re.compile(rf"(?:{TITLES})\b\.?[ ]?")
 
 
@@ -200,7 +211,7 @@ def name_in(text: str, start: int, end: int) -> tuple[int, int]:
         start = title.end()
     last = start
     for word in _WORD.finditer(text, start, end):
-        if word[0].rstrip(".").lower() in NOT_NAMES and not re.fullmatch(rf"[{UP}]\.", word[0]):
+        if word[0][0].isupper() and word[0].rstrip(".").lower() in NOT_NAMES and not _INITIALS.fullmatch(word[0]):
             break
         last = word.end()
     while (

@@ -117,7 +117,7 @@ NOT_NAMES = frozenset(
     new no none not nothing now of off on once one only or our out over please quite re really said same say see she
     should since so some someone soon sorry still such sure team thank thanks that the their them then there these they
     this those though to today tomorrow too under until up us very was we well were what when where which while who why
-    will with without would yes yesterday yet you your yours greetings morning afternoon evening day night week month
+    will with without would yes yesterday yet you your yours greetings morning afternoon evening night week month
     year monday tuesday wednesday thursday friday saturday sunday january february march april june july august
     september october november december order orders item items product products account invoice parcel package
     delivery shipping shipment refund return returns exchange customer customers support service services help desk
@@ -132,7 +132,7 @@ NOT_NAMES = frozenset(
     viele bestellung lieferung kundenservice kundendienst bonjour bonsoir salut cher chère madame monsieur mesdames
     messieurs je nous vous merci cordialement commande livraison service client hola buenos buenas días tardes noches
     estimado estimada estimados señor señora señores gracias saludos un una el la los las pedido buongiorno salve ciao
-    gentile gentili caro cara spettabile grazie cordiali saluti ordine olá bom dia boa tarde caro prezado prezada
+    gentile caro cara spettabile grazie cordiali saluti ordine olá bom dia boa tarde caro prezado prezada
     obrigado obrigada beste geachte hoi dag bedankt groet groeten vriendelijke met bestelling hej hallå tack dzień dobry
     cześć pozdrawiam szanowni państwo dziękuję confidential urgent important warning error json sku id api url http https
     """.split()
@@ -149,5 +149,5 @@ PARTS_THAT_SAY_NOTHING = NOT_NAMES | frozenset(
 
 TITLES = (
     r"Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Sir|Madam|Herrn?|Frau|Mme|Mlle|Madame|Monsieur|Mademoiselle|Señora?|Sra?|Don|Doña|"
-    r"Signora?|Sig|Sig\.ra|Dott|Dhr|Mevr|Mevrouw|Meneer|Senhora?|Pan|Pani"
+    r"Signora?|Sig|Sig\.ra|Dra|Dott|Dhr|Mevr|Mevrouw|Meneer|Senhora?|Srta|[Pp]ani?"
 )
