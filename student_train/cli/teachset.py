@@ -2,6 +2,18 @@
 
 import typer
 
+from student_train.cli.teachset_ask import ask_command
+from student_train.cli.teachset_choose import choose, teachers
+from student_train.cli.teachset_judge import judge
+from student_train.cli.teachset_review import review
+from student_train.cli.teachset_unsettle import unsettle
+
 teachset = typer.Typer(
     help="Make a teaching set of what a gateway captured, keep it, and account for it.", no_args_is_help=True
 )
+teachset.command("ask")(ask_command)
+teachset.command()(judge)
+teachset.command()(choose)
+teachset.command()(teachers)
+teachset.add_typer(review, name="review")
+teachset.command()(unsettle)

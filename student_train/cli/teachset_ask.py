@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress as Bars
 
 from router_policies.prices import NANO_USD_PER_USD, usd
-from student_train.cli.teachset_tell import SetArgument, fail, progress, say, table, task
+from student_train.cli.teachset_tell import SetArgument, fail, opened, progress, say, table, task
 from student_train.teachset.ask import ASKED, STOPPED, Outcome, Progress, ask
 from student_train.teachset.ask_endpoint import Down
 from student_train.teachset.ask_teachers import Teacher, TeachersError, parse_teacher, read_teachers
@@ -47,7 +47,7 @@ def ask_command(
         fail(str(error))
     if not asked:
         fail("expected a teacher: --teacher NAME=BASE_URL, or --teachers FILE")
-    with TeachingSet.open(path) as teaching:
+    with opened(path) as teaching:
         try:
             outcome = asyncio.run(_ask(teaching, asked, _splits(split), seed, _nano(budget_usd), limit))
         except Down as error:

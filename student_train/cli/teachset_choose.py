@@ -1,20 +1,19 @@
 """`understudy teachset choose` and `understudy teachset teachers`."""
 
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from student_train.cli.teachset_tell import PackOption, SetArgument, fail, packs, progress, say, table, task
-from student_train.teachset.choose import Table, rankings
-from student_train.teachset.choose import choose as made
-from student_train.teachset.choose_picture import draw
-from student_train.teachset.choose_report import markdown
-from student_train.teachset.choose_set import NoGoldError, measured, teach
+from student_train.cli.teachset_tell import PackOption, SetArgument, fail, opened, packs, progress, say, table, task
 from student_train.teachset.example import Split
 from student_train.teachset.judge import Options
 from student_train.teachset.store import TeachingSet
+
+if TYPE_CHECKING:
+    from student_train.teachset.choose import Table
 
 
 class Mode(StrEnum):
@@ -51,7 +50,12 @@ def choose(
     teacher: TeacherOption = None,
 ) -> None:
     """Choose who teaches what, by how right teachers are on gold, and write the lessons."""
-    with TeachingSet.open(path) as teaching, progress() as bars:
+    _need_numpy()
+    from student_train.teachset.choose import choose as made
+    from student_train.teachset.choose import rankings
+    from student_train.teachset.choose_set import teach
+
+    with opened(path) as teaching, progress() as bars:
         scores = _measured(teaching, pack, on, teacher)
         choice = made(scores, mode.value, gold.value)
         bar = task(bars, "lessons")
@@ -78,7 +82,11 @@ def teachers(
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw it here, PNG.")] = None,
 ) -> None:
     """Report how right each teacher is, what it costs, and whether several are better than one alone."""
-    with TeachingSet.open(path) as teaching:
+    _need_numpy()
+    from student_train.teachset.choose_picture import draw
+    from student_train.teachset.choose_report import markdown
+
+    with opened(path) as teaching:
         scores = _measured(teaching, pack, on, teacher)
     text = markdown(scores)
     if plot is not None:
@@ -92,7 +100,15 @@ def teachers(
         out.write_text(text, encoding="utf-8")
 
 
-def _measured(teaching: TeachingSet, pack: list[Path] | None, on: On, teacher: list[str] | None) -> Table:
+def _need_numpy() -> None:
+    """It is in an extra, and all commands of all groups are loaded at the start: so these load it when they run."""
+    if find_spec("numpy") is None:
+        fail("this needs numpy, which is not installed: run pip install 'understudy[teachset]'")
+
+
+def _measured(teaching: TeachingSet, pack: list[Path] | None, on: On, teacher: list[str] | None) -> "Table":
+    from student_train.teachset.choose_set import NoGoldError, measured
+
     split: Split = on.value
     try:
         return measured(teaching, Options.of(packs(pack)).pack, split, teacher)

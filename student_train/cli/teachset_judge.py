@@ -5,10 +5,9 @@ from typing import Annotated
 import typer
 
 from router_policies.checks.check import Severity
-from student_train.cli.teachset_tell import PackOption, SetArgument, packs, progress, say, table, task
+from student_train.cli.teachset_tell import PackOption, SetArgument, opened, packs, progress, say, table, task
 from student_train.teachset.judge import Options
 from student_train.teachset.judge_set import judge_all
-from student_train.teachset.store import TeachingSet
 
 
 def judge(
@@ -40,7 +39,7 @@ def judge(
         overlap=overlap,
         most=most,
     )
-    with TeachingSet.open(path) as teaching, progress() as bars:
+    with opened(path) as teaching, progress() as bars:
         bar = task(bars, "judged")
         counts = judge_all(teaching, options, lambda: bars.advance(bar))
     words = sorted({word for said in counts.values() for word in said}, key=lambda word: (word != "kept", word))

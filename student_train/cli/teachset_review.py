@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from student_train.cli.teachset_tell import PackOption, SetArgument, fail, packs, progress, say, task
+from student_train.cli.teachset_tell import PackOption, SetArgument, fail, opened, packs, progress, say, task
 from student_train.teachset.judge import Options
 from student_train.teachset.review import ReviewError, read_key, write_key, write_review
 from student_train.teachset.review_agreement import Pairwise
 from student_train.teachset.review_set import Heard, heard, shown
-from student_train.teachset.store import TeachingSet
 
 review = typer.Typer(
     help="Let people say which answers are good, without knowing whose they are.", no_args_is_help=True
@@ -33,7 +32,7 @@ def write(
     for file in (out, key):
         if file.exists():
             fail(f"{file} is there already; reviews and keys are not overwritten: name another, or remove it")
-    with TeachingSet.open(path) as teaching, progress() as bars:
+    with opened(path) as teaching, progress() as bars:
         bar = task(bars, "looked at")
         blinded, hidden = shown(teaching, Options.of(packs(pack)).pack, count, show=lambda: bars.advance(bar))
     if not blinded:
@@ -52,7 +51,7 @@ def read(
     pack: PackOption = None,
 ) -> None:
     """Take a filled review in: what people found bad leaves the lessons. All errors are told, by line, before that."""
-    with TeachingSet.open(path) as teaching:
+    with opened(path) as teaching:
         try:
             found = heard(teaching, filled, read_key(key), time.time(), Options.of(packs(pack)))
         except ReviewError as error:

@@ -21,12 +21,23 @@ from rich.progress import (
 from rich.table import Table
 
 from router_policies.checks.pack import Pack, PackError, read_pack
+from student_train.teachset.store import SetError, TeachingSet
 
 SetArgument = Annotated[Path, typer.Argument(metavar="SET", help="The teaching set, a directory.")]
 PackOption = Annotated[
     list[Path] | None,
     typer.Option("--pack", help="A pack of the gateway's checks (docs/checks.md), YAML. May be given several times."),
 ]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TeachingSet]:
+    """The set; what is wrong with it ends the command."""
+    try:
+        with TeachingSet.open(path) as teaching:
+            yield teaching
+    except SetError as error:
+        fail(str(error))
 
 
 def say(text: str) -> None:

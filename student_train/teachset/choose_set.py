@@ -3,13 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from router_policies.checks.pack import Pack
 from student_train.teachset.choose import Choice, Table, score
-from student_train.teachset.example import Example, Lesson, Split
-from student_train.teachset.judge_set import TAUGHT, answered
-from student_train.teachset.ledger import Json
+from student_train.teachset.example import Lesson, Split
+from student_train.teachset.judge_set import TAUGHT, answered, lesson_entry
 from student_train.teachset.store import Entry, TeachingSet
 
 _BATCH = 500
@@ -64,16 +61,6 @@ def teach(teaching: TeachingSet, choice: Choice, show: Callable[[], None] = lamb
             {"mode": choice.mode, "gold": choice.gold, "teachers": list(choice.teachers), "lessons": dict(counts)},
         )
     return counts
-
-
-def lesson_entry(example: Example, lesson: Lesson, mode: str) -> Entry:
-    targets = [[one.teacher or "gold", one.index, round(one.weight, 6)] for one in lesson.targets]
-    about: dict[str, Json] = {
-        "mode": mode,
-        "targets": targets,
-        "teachers": {name: round(value, 6) for name, value in lesson.teachers.items()},
-    }
-    return Entry(id=example.id, about=about, payload=msgspec.json.encode(lesson), person=example.person)
 
 
 def _by(lesson: Lesson) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from student_train.teachset.example import Answer, Example, Review, Split
+from student_train.teachset.example import Answer, Example, Lesson, Review, Split
 from student_train.teachset.judge import Lengths, Options, Verdict, Word, judge, tokens
 from student_train.teachset.ledger import Json
 from student_train.teachset.review_agreement import settled, words
@@ -75,6 +75,16 @@ def rejected(teaching: TeachingSet, example: Example, answer: Answer, reason: st
     if reason:
         fields["rejected"] = msgspec.Raw(msgspec.json.encode(reason))
     return Entry(id=key, about=about, payload=msgspec.json.encode(fields), person=example.person)
+
+
+def lesson_entry(example: Example, lesson: Lesson, mode: str) -> Entry:
+    targets = [[one.teacher or "gold", one.index, round(one.weight, 6)] for one in lesson.targets]
+    about: dict[str, Json] = {
+        "mode": mode,
+        "targets": targets,
+        "teachers": {name: round(value, 6) for name, value in lesson.teachers.items()},
+    }
+    return Entry(id=example.id, about=about, payload=msgspec.json.encode(lesson), person=example.person)
 
 
 def reviewed(teaching: TeachingSet) -> Reviewed:

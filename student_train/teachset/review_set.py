@@ -12,10 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from router_policies.checks.pack import Pack
-from student_train.teachset.choose_set import lesson_entry
 from student_train.teachset.example import Answer, Example, Lesson, Review, Split
 from student_train.teachset.judge import Options, judge
-from student_train.teachset.judge_set import JUDGED, TAUGHT, all_reviews, answered, rejected, reviewed
+from student_train.teachset.judge_set import JUDGED, TAUGHT, all_reviews, answered, lesson_entry, rejected, reviewed
 from student_train.teachset.ledger import Json
 from student_train.teachset.review import Case, Key, Pick, Seen, blind, cases, pick, unblind
 from student_train.teachset.review_agreement import Pairwise, between_people, with_filters

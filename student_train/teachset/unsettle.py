@@ -18,6 +18,7 @@ the same cases. The path is as from the directory where the command runs.
 
 import importlib.util
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -33,6 +34,8 @@ from router_policies.checks.reading import CHAT, read_request
 from router_policies.checks.verdict import findings
 from student_train.teachset.example import Example
 from student_train.teachset.judge import FORM, request_body
+from student_train.teachset.ledger import Json
+from student_train.teachset.store import Entry, TeachingSet
 
 
 class Unsettled(Struct, frozen=True):
@@ -153,3 +156,31 @@ def filled(template: Any, fields: Mapping[str, str]) -> Any:
     if isinstance(template, dict):
         return {key: filled(value, fields) for key, value in template.items()}
     return [filled(value, fields) for value in template] if isinstance(template, list) else template
+
+
+def unsettle_set(teaching: TeachingSet, tasks: list[Task], share: float, seed: int) -> Counter[tuple[str, str]]:
+    """Puts the new cases into the set, beside what they were made from: in its split, if it has one yet. Gold and the
+    holdout are left alone. How many of which kind there are now, by what is missing."""
+    counts: Counter[tuple[str, str]] = Counter()
+    made = unsettle(_open(teaching), tasks, share, seed, teaching.pseudonym)
+
+    def entries() -> Iterator[Entry]:
+        for example, way in made:
+            counts[way.what, way.kind] += 1
+            about: dict[str, Json] = {"made": way.kind, "what": way.what, "parent": example.parent}
+            about |= {"source": example.source.kind, "origin": example.source.origin}
+            if (split := teaching.split_of(example.parent)) is not None:
+                about["split"] = split
+            yield Entry(example.id, about, msgspec.json.encode(example), example.person)
+
+    new = teaching.add("example", entries())
+    if new:
+        told = {f"{what} {kind}": count for (what, kind), count in sorted(counts.items())}
+        teaching.note("unsettle", {"share": share, "seed": seed, "new": new, "cases": told})
+    return counts
+
+
+def _open(teaching: TeachingSet) -> Iterator[Example]:
+    for example in teaching.examples():
+        if teaching.split_of(example.id) in (None, "train", "dev", "calibration"):
+            yield example
