@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-Split = Literal["train", "dev", "calibration", "holdout", "gold"]
+Split = Literal["train", "dev", "calibration", "holdout", "gold", "left_out"]
+"""`left_out`: copies, and what would link two splits: nobody learns from it, and nothing is measured on it."""
 
 
 class Source(Struct, frozen=True, omit_defaults=True):

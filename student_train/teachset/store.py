@@ -61,11 +61,12 @@ class Entry(Struct, frozen=True):
 
 
 class TeachingSet:
-    """A set that is open: a context manager, for one process at a time. All its methods raise `SetError`."""
+    """A set that is open: a context manager, for one process at a time. All its methods raise `SetError`. `holdout`:
+    whether what is in the protected split can be read."""
 
     def __init__(self, path: Path, holdout: bool) -> None:
         self.path = path
-        self._holdout = holdout
+        self.holdout = holdout
         self._lock = _locked(path / "lock")
         self._secret = (path / "secret").read_bytes()
         self._db = _database(path / "set.db", _SCHEMA + _OWN)
@@ -116,7 +117,7 @@ class TeachingSet:
     def get(self, kind: str, id_: str) -> bytes | None:
         query = "SELECT body FROM records WHERE kind = ? AND id = ?"
         found = self._db.execute(query, (kind, id_)).fetchone()
-        if found is not None and found[0] is None and self._holdout:
+        if found is not None and found[0] is None and self.holdout:
             found = self._protected.execute(query, (kind, id_)).fetchone()
         return None if found is None else found[0]
 
@@ -140,7 +141,7 @@ class TeachingSet:
         if split is None:
             found: Iterable[str] = (id_ for id_, _ in self.payloads("example"))
         else:
-            if split == "holdout" and not self._holdout:
+            if split == "holdout" and not self.holdout:
                 raise SetError("the holdout is protected: an evaluation opens it, and nothing else does")
             found = self.ids(split)
         for id_ in found:
@@ -183,13 +184,14 @@ class TeachingSet:
                 added += sum(self._add_one(kind, item, replace) for item in batch)
         return added
 
-    def assign(self, splits: Iterable[tuple[str, Split]]) -> int:
-        """Put examples into splits. What stands in one already stays there. Returns how many were put."""
+    def assign(self, splits: Iterable[tuple[str, Split]], **about: Json) -> int:
+        """Put examples into splits; `about` is told of each. What stands in one already stays there. Returns how many
+        were put."""
         put = 0
         items = iter(splits)
         while batch := list(islice(items, _BATCH)):
             with self._writing():
-                put += sum(self._assign_one(id_, split) for id_, split in batch)
+                put += sum(self._assign_one(id_, split, about) for id_, split in batch)
         return put
 
     def note(self, kind: str, about: dict[str, Json]) -> None:
@@ -240,12 +242,12 @@ class TeachingSet:
             own = self._protected.execute(query, (kind, item.id)).fetchone()
         return own is not None and tuple(own) == (item.payload, item.person)
 
-    def _assign_one(self, id_: str, split: Split) -> bool:
+    def _assign_one(self, id_: str, split: Split, about: dict[str, Json]) -> bool:
         if not self.has("example", id_):
             raise SetError(f"expected the id of an example to put into {split}, got {id_}")
         if self.split_of(id_) is not None:
             return False
-        self._tell({"kind": "split", "id": id_, "about": {"split": split}})
+        self._tell({"kind": "split", "id": id_, "about": {**about, "split": split}})
         self._db.execute("INSERT INTO splits VALUES (?, ?)", (id_, split))
         if split == "holdout":
             made = "id = ? OR (id > ? AND id < ?)"
