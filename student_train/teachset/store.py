@@ -113,6 +113,11 @@ class TeachingSet:
         """A name for `what` that says nothing about it to who has not the set's secret: 32 hexadecimal digits."""
         return hmac.digest(self._secret, what.encode(errors="surrogatepass"), "sha256")[:16].hex()
 
+    def person(self, tenant: str, user: str) -> str:
+        """The pseudonym of a tenant's end user, as `erase --customer` looks for it; "" where none is named. Two tenants'
+        users of one name are two."""
+        return self.pseudonym(f"person\0{tenant}\0{user}") if user else ""
+
     # What is in it.
 
     def get(self, kind: str, id_: str) -> bytes | None:
