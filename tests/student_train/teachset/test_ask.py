@@ -1,11 +1,9 @@
 """Teachers are asked: what is sent, what is recorded, and what comes of endpoints that misbehave and runs that end."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic, sleep
@@ -317,18 +315,10 @@ async def test_stopping_keeps_what_was_said(tmp_path: Path) -> None:
     assert 30 <= len(_answers(path)) == len(upstream.requests) < 60
 
 
-_RUN = """
-    import sys
-    from student_train.cli.teachset_ask import ask_command
-    import typer
-    app = typer.Typer()
-    app.command()(ask_command)
-    app(["{path}", "--teacher", "big={url},concurrency=4,samples=4"])
-"""
-
-
 def _start(path: Path, url: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(_RUN.format(path=path, url=url))], cwd=os.getcwd())
+    run = "from student_train.cli.teachset import teachset; teachset()"
+    teacher = f"big={url},concurrency=4,samples=4"
+    return subprocess.Popen([sys.executable, "-c", run, "ask", str(path), "--teacher", teacher])
 
 
 def _slowly(request: Received) -> Iterable[Step]:
