@@ -131,7 +131,8 @@ class _Run:
         self._lengths: dict[str, dict[str, int]] = {}
 
     def jobs(self, endpoint: Endpoint, ids: Sequence[str]) -> Iterator[Job]:
-        """What is not in the set. All samples of a prompt follow each other: servers keep its beginning in a cache."""
+        """What is not in the set. All samples of a prompt follow each other: servers keep its beginning in a cache.
+        What was made unanswerable is not asked: its target is known, and no teacher's answer would be taught."""
         for example_id in ids:
             missing = [
                 index
@@ -139,8 +140,8 @@ class _Run:
                 if not self._teaching.has("answer", answer_id(example_id, endpoint.name, index))
             ]
             payload = self._teaching.get("example", example_id) if missing else None
-            if payload is not None:
-                example = msgspec.json.decode(payload, type=Example)
+            example = None if payload is None else msgspec.json.decode(payload, type=Example)
+            if example is not None and example.kind == "plain":
                 yield from (Job(example, index, seed_of(self._seed, example_id, index)) for index in missing)
 
     async def all(self, endpoints: list[Endpoint], ids: Sequence[str]) -> None:

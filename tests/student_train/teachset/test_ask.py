@@ -78,6 +78,13 @@ async def test_what_is_in_the_set_is_not_asked_again(tmp_path: Path) -> None:
     assert before.items() <= _content(path).items()
 
 
+async def test_what_was_made_unanswerable_is_not_asked(tmp_path: Path) -> None:
+    path = made(tmp_path / "set", [example(1), example(2, kind="slot_dropped", gold="Which one?")])
+    with ScriptedUpstream(well) as upstream:
+        await _asked(path, upstream)
+    assert {one.example for one in _answers(path)} == {example(1).id}
+
+
 async def test_the_holdout_is_never_asked(tmp_path: Path) -> None:
     path = made(tmp_path / "set", [example(1)])
     with ScriptedUpstream(well) as upstream:
