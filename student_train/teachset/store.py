@@ -35,13 +35,15 @@ _PAGE = 500
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS records (
         kind TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, key BLOB, body BLOB, person TEXT NOT NULL);
-    CREATE UNIQUE INDEX IF NOT EXISTS by_id ON records (kind, id);
+    CREATE UNIQUE INDEX IF NOT EXISTS by_kind ON records (kind, id);
+    CREATE INDEX IF NOT EXISTS by_id ON records (id);
     CREATE INDEX IF NOT EXISTS by_example ON records (id);
 """
 _OWN = """
     CREATE INDEX IF NOT EXISTS by_person ON records (person) WHERE person != '';
     CREATE TABLE IF NOT EXISTS splits (id TEXT PRIMARY KEY, split TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS by_split ON splits (split, id);
+    CREATE TABLE IF NOT EXISTS erased (id TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, line BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS head (seq INTEGER NOT NULL, hash BLOB NOT NULL);
 """
@@ -114,7 +116,7 @@ class TeachingSet:
         return hmac.digest(self._secret, what.encode(errors="surrogatepass"), "sha256")[:16].hex()
 
     def person(self, tenant: str, user: str) -> str:
-        """The pseudonym of a tenant's end user, as `erase --customer` looks for it; "" where none is named. Two tenants'
+        """The pseudonym of a tenant's end user, as `erase --customer` looks for it; "" for nobody. Two tenants'
         users of one name are two."""
         return self.pseudonym(f"person\0{tenant}\0{user}") if user else ""
 
@@ -173,16 +175,19 @@ class TeachingSet:
         return dict(kinds) | {f"split:{split}": count for split, count in splits}
 
     def of_person(self, person: str) -> list[str]:
-        """The ids of the examples that are about somebody, by pseudonym."""
-        rows = self._db.execute("SELECT id FROM records WHERE person = ? AND kind = 'example'", (person,))
+        """The ids of the examples, and of what belongs to none, that are about somebody, by pseudonym."""
+        rows = self._db.execute("SELECT id FROM records WHERE person = ? AND id NOT LIKE '%/%' ORDER BY id", (person,))
         return [id_ for (id_,) in rows]
+
+    def was_erased(self, id_: str) -> bool:
+        return self._db.execute("SELECT 1 FROM erased WHERE id = ?", (id_,)).fetchone() is not None
 
     # What is added to it.
 
     def add(self, kind: str, items: Iterable[Entry], replace: bool = False) -> int:
         """Add what is not there yet, by id; with `replace`, put it in the place of what is there and differs. Whole
-        thousands are added or none of them. An `about` of an example that has a `split` puts it there. Returns how
-        many were added."""
+        thousands are added or none of them. An `about` of an example that has a `split` puts it there. What was erased
+        does not come back, nor does what is made of it. Returns how many were added."""
         added = 0
         items = iter(items)
         while batch := list(islice(items, _BATCH)):
@@ -206,11 +211,13 @@ class TeachingSet:
             self._tell({"kind": kind, "about": about})
 
     def erase(self, ids: Sequence[str], about: dict[str, Json], kind: str = "erased") -> int:
-        """Drop examples and all that was made of them, and leave a tombstone. Nothing of them is on disk afterwards.
-        Returns how many records that were."""
+        """Drop examples and all that was made of them, or what belongs to none, and leave a tombstone. Nothing of them
+        is on disk afterwards. Returns how many records that were."""
         gone = 0
         with self._writing():
             for id_ in ids:
+                if self.has("example", id_):
+                    self._db.execute("INSERT OR IGNORE INTO erased VALUES (?)", (id_,))
                 for db in (self._protected, self._db):
                     made = db.execute(
                         "DELETE FROM records WHERE id = ? OR (id > ? AND id < ?)", (id_, f"{id_}/", f"{id_}0")
@@ -218,13 +225,28 @@ class TeachingSet:
                 gone += made.rowcount
                 self._db.execute("DELETE FROM splits WHERE id = ?", (id_,))
             self._tell({"kind": kind, "about": {**about, "records": gone}, "ids": list(ids)})
-        for db in (self._db, self._protected):
-            db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.shred()
         return gone
+
+    def shred(self) -> None:
+        """Take what was dropped off the disk, as far as files go: out of free pages, and out of the databases' logs.
+        (Deleted pages are overwritten at once, `secure_delete`; until now a log may hold them.)"""
+        for db in (self._db, self._protected):
+            try:
+                db.execute("VACUUM")
+                busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError:
+                busy = True
+            if busy:
+                raise SetError(
+                    f"{self.path}: what was erased is in no table any more, but still in a log, for another process "
+                    "reads the set: end it, and run this again"
+                )
 
     def _add_one(self, kind: str, item: Entry, replace: bool) -> bool:
         if self.has(kind, item.id) and (not replace or self._same(kind, item)):
+            return False
+        if self.was_erased(item.id.partition("/")[0]):
             return False
         split = item.about.get("split") if kind == "example" else self.split_of(item.id.partition("/")[0])
         key = secrets.token_bytes(16)
