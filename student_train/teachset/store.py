@@ -37,7 +37,6 @@ _SCHEMA = """
         kind TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, key BLOB, body BLOB, person TEXT NOT NULL);
     CREATE UNIQUE INDEX IF NOT EXISTS by_kind ON records (kind, id);
     CREATE INDEX IF NOT EXISTS by_id ON records (id);
-    CREATE INDEX IF NOT EXISTS by_example ON records (id);
 """
 _OWN = """
     CREATE INDEX IF NOT EXISTS by_person ON records (person) WHERE person != '';

@@ -3,7 +3,8 @@
 import hmac
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,29 @@ def verify(path: Path, show: Callable[[int], None] = lambda entries: None) -> Ve
                     looked.at(entry, own)
                     if looked.entries % _TELL == 0:
                         show(looked.entries)
+            looked.end()
         except LedgerError as error:
             looked.problems.append(f"ledger.jsonl: {error}")
         except OSError as error:
             looked.problems.append(f"ledger.jsonl: {error.strerror}")
-        else:
-            looked.end()
+        except sqlite3.Error as error:
+            looked.problems.append(f"set.db or holdout.db: expected a database, got one that is broken: {error}")
         return Verified(looked.entries, looked.head.hex(), looked.records, looked.erased, tuple(looked.problems[:100]))
 
 
 def root(path: Path) -> tuple[str, int]:
-    """The Merkle root over all records that are there, in order of kind and id, and how many they are."""
+    """The Merkle root over all records that are there, in order of kind and id, and how many they are. What a version
+    writes into the ledger; `verify` works it out again from the ledger alone, for every version there was."""
     tree, count = Tree(), 0
     with _Looked(path) as looked:
-        for kind, id_, own in looked.macs():
-            tree.add(ledger.canonical({"hmac": own, "id": id_, "kind": kind}))
+        for kind, id_, own, split in looked.macs():
+            tree.add(_leaf(kind, id_, own, split))
             count += 1
     return tree.root().hex(), count
+
+
+def _leaf(kind: str, id_: str, own: str, split: str) -> bytes:
+    return ledger.canonical({"hmac": own, "id": id_, "kind": kind, "split": split})
 
 
 class _Looked:
@@ -65,13 +72,13 @@ class _Looked:
         self.entries, self.records, self.erased = 0, 0, 0
         self.head = ledger.GENESIS
         self.problems: list[str] = []
-        self._db = sqlite3.connect(f"file:{path / 'set.db'}?mode=ro", uri=True, isolation_level=None)
-        self._db.execute("ATTACH ? AS protected", (f"file:{path / 'holdout' / 'holdout.db'}?mode=ro",))
+        self._db = sqlite3.connect(f"{(path / 'set.db').absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         self._seen = sqlite3.connect("", isolation_level=None)  # in a file of its own that nobody else sees
         self._seen.executescript("""
             PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;
             CREATE TABLE seen (kind TEXT, id TEXT, seq INTEGER, mac TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
             CREATE TABLE split (id TEXT PRIMARY KEY, split TEXT) WITHOUT ROWID;
+            CREATE TABLE gone (id TEXT PRIMARY KEY) WITHOUT ROWID;
         """)
 
     def __enter__(self) -> "_Looked":
@@ -86,6 +93,9 @@ class _Looked:
         id_, kind = entry.get("id"), entry["kind"]
         if "ids" in entry:
             for gone in entry["ids"]:
+                self._seen.execute(
+                    "INSERT OR IGNORE INTO gone SELECT id FROM seen WHERE kind = 'example' AND id = ?", (gone,)
+                )
                 made = self._seen.execute(
                     "DELETE FROM seen WHERE id = ? OR (id > ? AND id < ?)", (gone, f"{gone}/", f"{gone}0")
                 )
@@ -93,11 +103,24 @@ class _Looked:
                 self._seen.execute("DELETE FROM split WHERE id = ?", (gone,))
         elif kind == "split":
             self._seen.execute("INSERT OR IGNORE INTO split VALUES (?, ?)", (id_, entry["about"]["split"]))
+        elif kind == "version":
+            self._root_of(entry)
         elif id_ is not None:
             row = (kind, id_, entry["seq"], entry.get("hmac"))
             self._seen.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", row)
             if kind == "example" and "split" in entry["about"]:
                 self._seen.execute("INSERT OR IGNORE INTO split VALUES (?, ?)", (id_, entry["about"]["split"]))
+
+    def _root_of(self, entry: dict[str, Any]) -> None:
+        tree = Tree()
+        for kind, id_, own, split in self._seen.execute("""
+            SELECT kind, id, coalesce(mac, 'None'), CASE kind WHEN 'example' THEN coalesce(split, '') ELSE '' END
+            FROM seen LEFT JOIN split USING (id) ORDER BY kind, id
+        """):
+            tree.add(_leaf(kind, id_, own, split))
+        if (found := tree.root().hex()) != (told := entry["about"].get("root")):
+            name = entry["about"].get("name")
+            self.problems.append(f"version {name}: expected the root {told}, its records give {found}")
 
     def end(self) -> None:
         """All lines were seen: is what they tell there, and nothing else?"""
@@ -106,7 +129,7 @@ class _Looked:
         if self.entries + waiting != seq or (not waiting and own != self.head):
             told = f"{seq} entries, the last {own.hex()}; it has {self.entries}, the last {self.head.hex()}"
             self.problems.append(f"ledger.jsonl: expected {told}: its end is missing, or was put in from elsewhere")
-        for kind, id_, found in self.macs():
+        for kind, id_, found, _ in self.macs():
             self.records += 1
             row = self._seen.execute("SELECT mac FROM seen WHERE kind = ? AND id = ?", (kind, id_)).fetchone()
             if row is None:
@@ -115,24 +138,33 @@ class _Looked:
                 self.problems.append(f"{kind} {id_}: its text, or whom it is about, is not what was added")
         if (missing := self._seen.execute("SELECT count(*) FROM seen").fetchone()[0] - self.records) > 0:
             self.problems.append(f"{missing} records are in the ledger, were not erased, and are not in the database")
-        own_splits = self._db.execute("SELECT id, split FROM splits ORDER BY id")
-        told_splits = self._seen.execute("SELECT id, split FROM split ORDER BY id")
-        while True:
-            here, told_here = own_splits.fetchone(), told_splits.fetchone()
-            if here != told_here:
-                self.problems.append(f"splits: expected {told_here}, got {here}")
-                break
-            if here is None:
+        self._same("splits", self.splits(), self._seen.execute("SELECT id, split FROM split ORDER BY id"))
+        erased = self._db.execute("SELECT id FROM erased ORDER BY id")
+        self._same("erased", erased, self._seen.execute("SELECT id FROM gone ORDER BY id"))
+
+    def _same(self, what: str, here: Iterable[Any], told: Iterable[Any]) -> None:
+        for own, expected in zip_longest(here, told):
+            if own != expected:
+                self.problems.append(f"{what}: expected {expected}, got {own}")
                 break
 
-    def macs(self) -> Iterator[tuple[str, str, str]]:
-        """Kind, id and HMAC as it is now of every record with a text, by kind and id; "None" of those without."""
+    def splits(self) -> Iterator[tuple[str, str]]:
+        yield from self._db.execute("SELECT id, split FROM splits ORDER BY id")
+
+    def macs(self) -> Iterator[tuple[str, str, str, str]]:
+        """Kind, id, HMAC as it is now and split of every record, by kind and id; "None" for the HMAC of those without a
+        text, "" for the split of all but examples that stand in one."""
+        protected = (self._path / "holdout" / "holdout.db").absolute()
+        self._db.execute("ATTACH ? AS protected", (f"{protected.as_uri()}?mode=ro",))
         rows = self._db.execute("""
-            SELECT one.kind, one.id, coalesce(one.key, other.key), coalesce(one.body, other.body), one.person
-            FROM main.records AS one LEFT JOIN protected.records AS other USING (kind, id) ORDER BY one.kind, one.id
+            SELECT one.kind, one.id, coalesce(one.key, other.key), coalesce(one.body, other.body), one.person,
+                   CASE one.kind WHEN 'example' THEN coalesce(split, '') ELSE '' END
+            FROM main.records AS one LEFT JOIN protected.records AS other USING (kind, id)
+                 LEFT JOIN splits ON splits.id = one.id
+            ORDER BY one.kind, one.id
         """)
-        for kind, id_, key, body, person in rows:
-            yield kind, id_, "None" if body is None else mac(key, person, body)
+        for kind, id_, key, body, person, split in rows:
+            yield kind, id_, "None" if body is None else mac(key, person, body), split
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
