@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 import httpx2
+import msgspec
 from msgspec import Struct
 
 from router_policies.prices import Price, Usage, cost_nano_usd
@@ -32,6 +33,7 @@ LONGEST_PAUSE_S = 60.0  # also of what Retry-After may ask for
 _FAILED_IN_A_ROW = 3  # requests, each with all its retries: the endpoint is down
 _MAY_PASS = {408, 409, 425, 429}
 _ENDPOINT_IS_WRONG = {401: "its key is refused", 403: "its key may not do this", 404: "there is no such path or model"}
+_JSON = {"content-type": "application/json"}
 _SHOWN = 160  # characters of what an endpoint says of an error
 
 
@@ -177,9 +179,10 @@ class Endpoint:
         cost = most  # what a try that was sent and not answered may have cost
         try:
             await self._turn()
+            content = msgspec.json.encode(body)
             try:
                 async with asyncio.timeout(self.teacher.timeout_s):
-                    answer = await self._client.post("/chat/completions", json=body)
+                    answer = await self._client.post("/chat/completions", content=content, headers=_JSON)
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
                 cost = 0
                 raise _Again("no connection: " + type(error).__name__) from None
@@ -225,13 +228,13 @@ class Endpoint:
 
     def _read(self, answer: httpx2.Response, most: int) -> Said:
         try:
-            whole = answer.json()
+            whole = msgspec.json.decode(answer.content)
             choice = whole["choices"][0]
             message = choice["message"]
             content, calls = message.get("content"), message.get("tool_calls") or ()
             usage = whole.get("usage") or {}
             tokens = Usage(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except (msgspec.DecodeError, ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise _Again("unreadable answer") from None
         return Said(
             content=_text(content),

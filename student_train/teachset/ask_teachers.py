@@ -63,7 +63,7 @@ class Teacher(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Field(ge=1)] = 512
     limit_field: Annotated[str, Field(pattern="^max_(completion_)?tokens$")] = "max_tokens"
-    top_logprobs: Annotated[int, Field(ge=0, le=256)] = 20
+    top_logprobs: Annotated[int, Field(ge=0, le=256)] = 8
     requests_per_s: Annotated[float | None, Field(gt=0)] = None
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
     timeout_s: Annotated[float, Field(gt=0)] = 120.0

@@ -16,6 +16,7 @@ from typing import Any
 from student_train.teachset.example import Candidate, Position
 
 LEAST = -100.0  # nats. Endpoints write -inf as null or -9999; it is nothing, and JSON has no infinity
+DIGITS = 4  # of a nat: they are most of what a set has on disk
 LEAST_TAIL = log(1e-7)  # what 32-bit floats that sum to 1 still tell apart
 
 
@@ -51,8 +52,8 @@ def _position(item: dict[str, Any]) -> Position:
         if name != token:
             others.setdefault(name, _logprob(other))
     ranked = sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))
-    top = tuple(Candidate(name, value) for name, value in ranked)
-    return Position(token, logprob, top, tail([logprob, *others.values()]))
+    top = tuple(Candidate(name, round(value, DIGITS)) for name, value in ranked)
+    return Position(token, round(logprob, DIGITS), top, round(tail([logprob, *others.values()]), DIGITS))
 
 
 def _logprob(item: dict[str, Any]) -> float:
