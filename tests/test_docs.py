@@ -52,10 +52,10 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for name, rest in re.findall(r"(?<![-/.\w])understudy ([a-z]+)([^\n`;|&]*)", code):
         assert name in group.commands, f"understudy {name}: there are {', '.join(group.commands)}"
         command = group.commands[name]
-        if isinstance(command, TyperGroup) and rest.split():
-            below = rest.split()[0]
+        while isinstance(command, TyperGroup) and rest.split():
+            below, rest = [*rest.split(maxsplit=1), ""][:2]
             assert below in command.commands, f"understudy {name} {below}: there are {', '.join(command.commands)}"
-            command = command.commands[below]
+            command, rest = command.commands[below], f" {rest}"
         options = {option for parameter in command.params for option in parameter.opts}
         unknown = set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) - options
         assert not unknown, f"understudy {name} {unknown}: there are {', '.join(sorted(options))}"
