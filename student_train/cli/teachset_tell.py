@@ -1,5 +1,6 @@
 """How commands on a set tell what they do, and end."""
 
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,13 +32,15 @@ PackOption = Annotated[
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TeachingSet]:
+def opened(path: Path, holdout: bool = False) -> Iterator[TeachingSet]:
     """The set; what is wrong with it ends the command."""
     try:
-        with TeachingSet.open(path) as teaching:
+        with TeachingSet.open(path, holdout) as teaching:
             yield teaching
     except SetError as error:
         fail(str(error))
+    except sqlite3.DatabaseError as error:
+        fail(f"{path}: expected databases that can be read, got one that is broken: {error}; put back a copy")
 
 
 def say(text: str) -> None:

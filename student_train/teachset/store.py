@@ -70,10 +70,14 @@ class TeachingSet:
         self.path = path
         self.holdout = holdout
         self._lock = _locked(path / "lock")
-        self._secret = (path / "secret").read_bytes()
-        self._db = _database(path / "set.db", _SCHEMA + _OWN)
-        self._protected = _database(path / "holdout" / "holdout.db", _SCHEMA)
-        self._ledger = self._mended()
+        try:
+            self._secret = (path / "secret").read_bytes()
+            self._db = _database(path / "set.db", _SCHEMA + _OWN)
+            self._protected = _database(path / "holdout" / "holdout.db", _SCHEMA)
+            self._ledger = self._mended()
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     @staticmethod
     def create(path: Path) -> "TeachingSet":

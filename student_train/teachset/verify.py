@@ -28,17 +28,25 @@ class Verified(Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-def verify(path: Path, show: Callable[[int], None] = lambda entries: None) -> Verified:
-    """Reads the set at `path`, also while it is open elsewhere; writes nothing. `show` is told how many entries have
-    been looked at. What it finds is told, never raised."""
+def verify(path: Path, show: Callable[[int], None] = lambda entries: None, noted: str | None = None) -> Verified:
+    """Reads the set at `path`; writes nothing. `show` is told how many entries have been looked at. `noted`: the hash
+    of an entry that was written down elsewhere: who has the whole set can make a new chain, but none with that in it.
+    What it finds is told, never raised."""
+    missing = noted
     with _Looked(path) as looked:
         try:
             with (path / "ledger.jsonl").open("rb") as lines:
                 for entry, own in ledger.entries(lines):
                     looked.at(entry, own)
+                    if own.hex() == noted:
+                        missing = None
                     if looked.entries % _TELL == 0:
                         show(looked.entries)
             looked.end()
+            if missing is not None:
+                looked.problems.append(
+                    f"ledger.jsonl: expected an entry with hash {noted}, there is none: a new chain?"
+                )
         except LedgerError as error:
             looked.problems.append(f"ledger.jsonl: {error}")
         except OSError as error:
