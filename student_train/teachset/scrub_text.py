@@ -24,8 +24,8 @@ _PARTICLE = r"(?:van|von|vom|der|den|de|del|della|di|da|dos|das|do|du|la|le|al|e
 _INITIAL = rf"[{UP}]\.(?:[ -]?[{UP}]\.)*"
 _TITLE = rf"(?:(?:{TITLES})\b\.?[ ]?)"
 NAME = (
-    rf"(?:{_TITLE}{{0,2}})(?:(?:{_PARTICLE}) ){{0,2}}(?:{_CAP}|{_INITIAL})"
-    rf"(?:[ \u00a0](?:(?:{_PARTICLE})[ \u00a0]){{0,3}}(?:{_CAP}|{_INITIAL})){{0,4}}"
+    rf"(?:{_TITLE}{{0,2}})(?:(?:{_PARTICLE}) ){{0,2}}(?:{_INITIAL}|{_CAP})"
+    rf"(?:[ \u00a0](?:(?:{_PARTICLE})[ \u00a0]){{0,3}}(?:{_INITIAL}|{_CAP})){{0,4}}"
 )
 _WORD = re.compile(rf"[{UP}{LOW}][{UP}{LOW}'’\-]*\.?")
 
@@ -77,12 +77,16 @@ _NAME_TITLED = re.compile(
     rf"(?<![^\W_])(?P<name>{_TITLE}(?:{_TITLE})?(?:{_PARTICLE} ){{0,2}}{_CAP}(?:[ \u00a0](?:{_PARTICLE}[ \u00a0]){{0,2}}{_CAP}){{0,3}})"
 )
 _NAME_LAST_LINE = re.compile(rf"\n[ \t>]*(?:[–—-]{{1,2}}[ \t]*)?(?P<name>{NAME})[ \t]*(?:\n|\Z)")
-_NAME_DASHED = re.compile(rf"(?:(?<=[.!?)])|(?<=\w))[ ]+[–—-]{{1,2}}[ ]?(?P<name>{NAME})[ \t]*(?:\n|\Z)")
+_NAME_DASHED = re.compile(rf"(?<=[^\s,])[ ]+[–—-]{{1,2}}[ ]?(?P<name>{NAME})[ \t]*(?:\n|\Z)")
 _NAME_HERE = re.compile(
     rf"(?:^|(?<=[.!?,\n] )|(?<=\n))(?P<name>{NAME}),? (?i:here|speaking|hier|ici|aquí|am apparat)\b", re.MULTILINE
 )
 _NAME_BEFORE = re.compile(
     rf"(?P<name>{NAME}),? ?[(<\[]?(?:(?i:born|née?|geb\.|e-?mail|tel|phone|mobile)[.: ]|<?[\w.+-]{{1,64}}@)"
+)
+_NAME_ADDRESSED = re.compile(rf"(?P<name>{NAME}),[ \n]+(?=\d{{1,4}}[a-z]?,? {_CAP})")
+_NAME_INITIAL = re.compile(
+    rf"(?<![\w.])(?P<name>(?!P\. ?S\.)[{UP}]\. ?(?:[{UP}]\. ?)?(?:{_PARTICLE} )?[{UP}][{LOW}]{{2,}}(?:-[{UP}][{LOW}]+)?)(?!\w)"
 )
 _LOWER_NAME = re.compile(r"\b(?i:my name is|name['’]s|i am called|ich heiße|me llamo|je m['’]appelle|mi chiamo)[ ]+(?P<name>[^\W\d_A-Z]{2,20}(?: [^\W\d_A-Z]{2,20}){0,2})(?=[ ]*(?:$|[,.!?;\n]| and ))", re.MULTILINE)  # fmt: skip
 
@@ -105,8 +109,8 @@ _DATE = (
     rf"\d{{1,2}}(?:st|nd|rd|th|er|º|\.)?[ \-](?:of |de |di )?{_MONTH},?[ \-](?:de |of )?\d{{4}}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})"
 )
 _BORN = re.compile(
-    r"\b(?i:born|date of birth|birth ?date|birthday|d\.?o\.?b\.?|geboren|geb\.|geburtsdatum|geburtstag|née?|date de naissance|"
-    r"nacid[oa]|nací|fecha de nacimiento|nat[oa]|data di nascita|geboortedatum|nascid[oa]|nasci|data de nascimento|urodzon[ya]|data urodzenia|född|födelsedatum)"
+    r"\b(?i:born|date\s+of\s+birth|birth ?date|birthday|d\.?o\.?b\.?|geboren|geb\.|geburtsdatum|geburtstag|née?|date\s+de\s+naissance|"
+    r"nacid[oa]|nací|fecha\s+de\s+nacimiento|nat[oa]|data\s+di\s+nascita|geboortedatum|nascid[oa]|nasci|data\s+de\s+nascimento|urodzon[ya]|data\s+urodzenia|född|födelsedatum)"
     rf"[^\d\n]{{0,24}}?(?P<date>{_DATE})"
 )  # fmt: skip
 _BORN_AFTER = re.compile(
@@ -160,7 +164,7 @@ _ZIP = re.compile(
 _LIVES = re.compile(
     r"\b(?i:(?:i|we) (?:now )?(?:live|moved|am living|are living)(?: in| at| to)?|live[sd]? at|(?:my|our|new|home|delivery|shipping|billing|postal|full|the) address(?: is|:| has changed to)?|"
     r"(?:deliver|ship|send|post|sent|shipped|delivered|forward|bring|return|returned|redirect)(?:ed)?(?: it| them| this| that| everything| the \w+)? to|(?:ours|mine|home|house|flat|moved) is|moved to|wohne(?:n)?(?: in)?|anschrift(?: ist| lautet|:)?|adresse(?: ist| lautet| est|:)?|"
-    r"j['’]habite(?: au)?|vivo en|dirección(?: es|:)?|abito in|indirizzo(?: è|:)?|woon op|adres(?: is|:)?|moro na|endereço(?: é|:)?)[ :,\n]+(?P<address>(?=[^\n.;!?]{0,60}\d)[^;!?]{8,160}?)(?=\.(?:[ \n]|$)|[;!?]|,? (?:and|but|so|until|before|from|please|instead|not|is|which|where|und|et|y|e|bitte) |\n\n|\n[^\n]{60}|$|, (?:please|thank))"
+    r"j['’]habite(?: au)?|vivo en|dirección(?: es|:)?|abito in|indirizzo(?: è|:)?|woon op|adres(?: is|:)?|moro na|endereço(?: é|:)?)[ :,\n]+(?P<address>(?=[0-9A-ZÀ-Ý'\"])(?=[^\n.;!?]{0,60}\d)[^;!?]{8,160}?)(?=\.(?:[ \n]|$)|[;!?]|,? (?:and|but|so|until|before|from|please|instead|not|is|which|where|und|et|y|e|bitte) |\n\n|\n[^\n]{60}|$|, (?:please|thank))"
 )  # fmt: skip
 
 
@@ -191,6 +195,8 @@ def _names(text: str) -> Iterator[Found]:
     for shape, words in (
         (_NAME_ONE, 1), (_NAME_TWO, 2), (_NAME_GREETED, 1), (_NAME_SIGNED, 1), (_NAME_TITLED, 1), (_NAME_LAST_LINE, 1),
         (_NAME_DASHED, 1), (_NAME_HERE, 1), (_NAME_BEFORE, 2),
+        (_NAME_ADDRESSED, 2),
+        (_NAME_INITIAL, 2),
     ):  # fmt: skip
         for match in shape.finditer(text):
             start, end = name_in(text, *match.span("name"))
@@ -246,7 +252,9 @@ def _lines(text: str) -> Iterator[Found]:
             if _is_address(value[:size]):
                 yield "address", start, _trimmed(text, start, start + size)
         elif kind in ("phone", "card", "iban", "national_id"):
-            if number := re.match(r"[\"'(+]{0,2}(?:[A-Z]{2})?[A-Z0-9]*\d(?:[ \-./()]{0,3}[0-9A-Z]){4,40}", value):
+            if number := re.match(
+                r"[\"'(+]{0,2}(?:[A-Z]{2})?[A-Z0-9]*\d(?:[ \-./()]{0,3}[0-9A-Z]){4,40}(?![^\W\d_])", value
+            ):
                 yield kind, start, start + number.end()
         elif kind == "birth_date" and (date := re.match(rf"[\"' ]*({_DATE})", value)):
             yield kind, start + date.start(1), start + date.end(1)

@@ -127,7 +127,7 @@ NOT_NAMES = frozenset(
     manager director head department office purchasing chief officer engineer assistant operations finance marketing
     visa mastercard paypal amex klarna dhl ups fedex hermes dpd gls amazon google apple microsoft
     english german french spanish italian dutch polish portuguese american british europe germany france spain italy
-    hallo guten morgen tag abend liebe lieber liebes sehr geehrte geehrter damen herren herr frau und oder der die das
+    leute zusammen hallo guten morgen tag abend liebe lieber liebes sehr geehrte geehrter damen herren herr frau und oder der die das
     ein eine mit für ich wir sie ihr mein meine bitte danke vielen dank grüße grüßen gruß freundlichen freundliche beste
     viele bestellung lieferung kundenservice kundendienst bonjour bonsoir salut cher chère madame monsieur mesdames
     messieurs je nous vous merci cordialement commande livraison service client hola buenos buenas días tardes noches
