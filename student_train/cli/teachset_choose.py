@@ -51,8 +51,8 @@ def choose(
 ) -> None:
     """Choose who teaches what, by how right teachers are on gold, and write the lessons."""
     _need_numpy()
+    from student_train.teachset.choose import ANY, rankings
     from student_train.teachset.choose import choose as made
-    from student_train.teachset.choose import rankings
     from student_train.teachset.choose_set import teach
 
     with opened(path) as teaching, progress() as bars:
@@ -62,11 +62,14 @@ def choose(
         counts = teach(teaching, choice, lambda: bars.advance(bar))
     if mode is Mode.ROUTE:
         orders = rankings(scores)
-        rows = [[skill or "(any other)", scores.teachers[order[0]]] for skill, order in sorted(orders.items())]
+        rows = [
+            ["(any other)" if skill == ANY else skill or "(none)", scores.teachers[order[0]]]
+            for skill, order in sorted(orders.items())
+        ]
         table(["skill", "taught by"], rows)
     else:
         blended = [
-            [skill or "(any other)", *(f"{weight:.3f}" for weight in weights.values)]
+            ["(any other)" if skill == ANY else skill or "(none)", *(f"{weight:.3f}" for weight in weights.values)]
             for skill, weights in sorted(choice.weights.items())
         ]
         table(["skill", *scores.teachers], blended)

@@ -28,6 +28,8 @@ from student_train.teachset.judge_agreement import Comparison, f1, read
 
 PRIOR = 4.0  # examples
 TIE = 0.02
+ANY = "*"
+"""In place of a skill: any that gold does not have."""
 
 Mode = Literal["route", "blend"]
 GoldUse = Literal["first", "beside", "never"]
@@ -128,10 +130,10 @@ class Table:
 
 
 def smoothed(table: Table) -> dict[str, Floats]:
-    """S of each skill by teacher, and under None's stead, "", for a skill that gold does not have: the overall one."""
+    """S of each skill by teacher; for `ANY` the overall one."""
     count = len(table.skills)
     overall = (table.right.sum(axis=0) + 1) / (count + 2)
-    found = {"": overall}
+    found = {ANY: overall}
     for skill, rows in table.rows_of.items():
         found[skill] = (rows @ table.right + PRIOR * overall) / (rows.sum() + PRIOR)
     return found
@@ -154,11 +156,11 @@ def rankings(table: Table, tie: float = TIE) -> dict[str, tuple[int, ...]]:
 
 
 def blends(table: Table) -> dict[str, Weights]:
-    """By skill, and under "" over all of them."""
+    """By skill, and for `ANY` over all of them."""
     logs = log_likelihood(table.right, table.samples)
     overall = em(logs)
     prior = np.array(overall.values)
-    found = {"": overall}
+    found = {ANY: overall}
     for skill, rows in table.rows_of.items():
         found[skill] = em(logs[rows > 0], prior, PRIOR)
     return found
@@ -166,8 +168,8 @@ def blends(table: Table) -> dict[str, Weights]:
 
 @dataclass(frozen=True)
 class Choice:
-    """How lessons are made. Both by skill, "" for one that gold does not have. `order`: whose answers are taught, the
-    first who has any that are kept. `weights`: of the teachers, for `blend`."""
+    """How lessons are made. Both by skill, or `ANY`. `order`: whose answers are taught, the first who has
+    any that are kept. `weights`: of the teachers, for `blend`."""
 
     mode: Mode
     teachers: tuple[str, ...]
@@ -198,9 +200,9 @@ class Choice:
         if not able:
             return {}
         if self.mode == "route":
-            order = self.order.get(skill, self.order[""])
+            order = self.order.get(skill, self.order[ANY])
             return {next(self.teachers[at] for at in order if self.teachers[at] in able): 1.0}
-        values = self.weights.get(skill, self.weights[""]).values
+        values = self.weights.get(skill, self.weights[ANY]).values
         some = {name: weight for name, weight in zip(self.teachers, values, strict=True) if name in able}
         total = sum(some.values())
         return {name: weight / total for name, weight in some.items()}

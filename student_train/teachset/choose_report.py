@@ -23,7 +23,7 @@ import numpy as np
 
 from router_policies.prices import usd
 from student_train.teachset.blend import Floats
-from student_train.teachset.choose import PRIOR, TIE, Table, blends, ranking, rankings, smoothed
+from student_train.teachset.choose import ANY, PRIOR, TIE, Table, blends, ranking, rankings, smoothed
 
 DRAWS = 2000
 FOLDS = 5
@@ -63,9 +63,9 @@ def compare(table: Table) -> Compared:
         orders, weights = rankings(others), blends(others)
         for at in fold:
             skill = table.skills[at]
-            first = orders.get(skill, orders[""])[0]
+            first = orders.get(skill, orders[ANY])[0]
             route[at] += table.right[at, first]
-            blend[at] += np.dot(weights.get(skill, weights[""]).values, table.right[at])
+            blend[at] += np.dot(weights.get(skill, weights[ANY]).values, table.right[at])
             cost += table.cost_nano_usd[first]
     cost /= max(count, 1) * REPEATS
     return Compared(table.teachers[best], table.right[:, best], route / REPEATS, blend / REPEATS, cost)
@@ -149,7 +149,7 @@ def _costs(table: Table) -> str:
 
 
 def _ways(table: Table, compared: Compared) -> str:
-    overall = blends(table)[""].values
+    overall = blends(table)[ANY].values
     weights = ", ".join(f"{name} {value:.2f}" for name, value in zip(table.teachers, overall, strict=True))
     rows = []
     for way, values in (("route", compared.route), ("blend", compared.blend), ("best alone", compared.single)):

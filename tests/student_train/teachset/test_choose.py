@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from student_train.teachset.choose import PRIOR, Score, Table, choose, rankings, score, smoothed
+from student_train.teachset.choose import ANY, PRIOR, Score, Table, choose, rankings, score, smoothed
 from student_train.teachset.choose_picture import draw
 from student_train.teachset.choose_report import compare, difference, markdown, wilson
 from student_train.teachset.example import Answer, Example, Source
@@ -67,7 +67,15 @@ def test_few_examples_are_drawn_towards_the_overall_accuracy() -> None:
 def test_of_those_as_good_the_cheapest_teaches() -> None:
     table = Table.of([*_scores("tie", 30, cheap=0.80, dear=0.80), *_scores("clear", 30, cheap=0.80, dear=0.90)])
     names = {skill: table.teachers[order[0]] for skill, order in rankings(table).items()}
-    assert names == {"tie": "cheap", "clear": "dear", "": "dear"}
+    assert names == {"tie": "cheap", "clear": "dear", ANY: "dear"}
+
+
+def test_no_skill_is_a_skill_and_an_unknown_one_is_taught_by_the_best_overall() -> None:
+    table = Table.of([*_scores("", 20, cheap=1.0, dear=0.0), *_scores("b", 60, cheap=0.0, dear=1.0)])
+    chosen = choose(table, "route")
+    answers = [_answer("cheap", 0), _answer("dear", 0)]
+    taught = {skill: [*chosen.lesson(_example(skill=skill), answers).teachers] for skill in ("", "b", "new")}
+    assert taught == {"": ["cheap"], "b": ["dear"], "new": ["dear"]}
 
 
 def test_examples_that_not_all_answered_are_left_out_and_counted() -> None:
