@@ -2,6 +2,7 @@
 
 import typer
 
+from student_train.cli.teachset_add import add, rules
 from student_train.cli.teachset_ask import ask_command
 from student_train.cli.teachset_choose import choose, teachers
 from student_train.cli.teachset_erase import erase, expire
@@ -17,6 +18,8 @@ teachset = typer.Typer(
 )
 teachset.command()(init)
 teachset.command()(status)
+teachset.command()(add)
+teachset.command()(rules)
 teachset.command("ask")(ask_command)
 teachset.command()(judge)
 teachset.command()(choose)

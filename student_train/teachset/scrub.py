@@ -136,7 +136,7 @@ class Scrubber:
                 if not scalar.is_key and (key := field(scalar.key)) in _FIRST_NAMES:
                     first = scalar.text
                 elif not scalar.is_key and key in _LAST_NAMES and first and scalar.text:
-                    self._know("name", f"{first} {scalar.text}")
+                    self.know("name", f"{first} {scalar.text}")
                     first = ""
                 if not scalar.is_number and not scalar.is_key and _is_json(scalar.text):
                     self.learn(scalar.text)
@@ -172,8 +172,8 @@ class Scrubber:
         return "".join([*out, text[at:]]) if out else text
 
     def _joined(self, text: str, finds: tuple[Found, ...]) -> list[Found]:
-        """In order, none overlapping. What lies in a kept number is no find; a kept number that lies in a longer find is
-        part of it. A stretch that several share is of the longest one's kind; one with a secret in it is a secret."""
+        """In order, none overlapping. What lies in a kept number is no find; a kept number in a longer find is part
+        of it. A stretch that several share is of the longest one's kind; one with a secret in it is a secret."""
         placed = [match.span() for match in PLACEHOLDER.finditer(text)]
         kept = [match.span() for match in self._keep.finditer(text) if match[0]] if self._keep is not None else []
         joined: list[tuple[Kind, int, int, int]] = []
@@ -200,9 +200,10 @@ class Scrubber:
             if PLACEHOLDER.search(value := text[start:end]) is None and not (
                 self._keep and self._keep.fullmatch(value)
             ):
-                self._know(kind, value)
+                self.know(kind, value)
 
-    def _know(self, kind: Kind, value: str) -> None:
+    def know(self, kind: Kind, value: str) -> None:
+        """That this value is one, wherever it stands."""
         if self._values.setdefault(kind, {}).setdefault(normal(kind, value), value) is value:
             self._patterns = None
 
