@@ -40,9 +40,8 @@ def alpha(units: Iterable[Sequence[str]]) -> float | None:
     """`units`: of each answer what all who saw it said. Answers that one person saw say nothing and are left out."""
     coincidences: dict[tuple[str, str], float] = defaultdict(float)
     for said in units:
-        if len(said) > 1:
-            for pair in permutations(said, 2):
-                coincidences[pair] += 1 / (len(said) - 1)
+        for pair in permutations(said, 2):
+            coincidences[pair] += 1 / (len(said) - 1)
     totals: dict[str, float] = defaultdict(float)
     for (one, _), weight in coincidences.items():
         totals[one] += weight

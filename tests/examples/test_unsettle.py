@@ -89,6 +89,12 @@ def test_what_was_dropped_is_not_there_and_is_asked_for(what: str) -> None:
             assert way.messages[-1] != example.messages[-1]
 
 
+def test_what_is_asked_back_about_already_stays_as_it_is() -> None:
+    asking = [one for one in _generated() if one.answer.action == "ask"]
+    assert len(asking) > 50
+    assert not [way for one in asking for way in unsettle(_example(one), Random(1))]
+
+
 def test_it_is_the_same_each_time() -> None:
     for example, _ in _made()[:20]:
         assert list(unsettle(example, Random(7))) == list(unsettle(example, Random(7)))

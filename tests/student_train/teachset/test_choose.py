@@ -9,7 +9,7 @@ import pytest
 
 from student_train.teachset.choose import ANY, PRIOR, Score, Table, choose, rankings, score, smoothed
 from student_train.teachset.choose_picture import draw
-from student_train.teachset.choose_report import compare, difference, markdown, wilson
+from student_train.teachset.choose_report import Difference, compare, difference, markdown, wilson
 from student_train.teachset.example import Answer, Example, Source
 from student_train.teachset.judge import FORM
 
@@ -130,6 +130,11 @@ def test_gold_is_taught_first_beside_or_never() -> None:
     asked_back = _example(skill="a", gold="G", kind="slot_dropped")
     assert taught("never", asked_back) == [("G", 1.0)]
     assert choose(table, "route").lesson(example, answers).teachers == {"cheap": 1.0}  # for soft targets
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.01, 0.2, 1), (-0.2, -0.01, -1), (-0.01, 0.2, 0), (0, 0.2, 0)])
+def test_the_interval_decides_not_the_mean(low: float, high: float, verdict: int) -> None:
+    assert Difference((low + high) / 2, low, high).verdict == verdict
 
 
 def test_wilson_as_printed_in_textbooks() -> None:

@@ -180,6 +180,11 @@ def test_people_reject_anything_and_overrule_what_only_suspects() -> None:
     assert [one.word for one in found] == ["review", "agreement", "kept", "json_valid"]
 
 
+def test_what_a_person_found_good_is_kept_before_its_twin() -> None:
+    found = judge(_closed(), _said(_json("cancel"), _json("cancel")), Options(), None, {("big", 1): "good"})
+    assert [one.reason for one in found] == ["same: as number 1", ""]
+
+
 def test_rejudging_forgets_what_judging_said() -> None:
     answers = _said(_json("cancel"), rejected="agreement: 1 of 4 say so")
     assert _words(_closed(), answers) == ["kept"]

@@ -43,7 +43,7 @@ def test_all_mass_sums_to_one(parts: list[float]) -> None:
 def test_rounding_above_one_and_infinity_stay_finite() -> None:
     assert tail([0.0, 0.0]) == LEAST_TAIL
     (position,) = read_logprobs(
-        _choice({"token": "a", "logprob": None, "top_logprobs": [{"token": "b", "logprob": 1e-9}]})
+        _choice({"token": "a", "logprob": None, "top_logprobs": [{"token": "b", "logprob": 0.01}]})
     )
     assert position.logprob == LEAST
     assert position.top[0].logprob == 0.0

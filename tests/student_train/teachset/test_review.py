@@ -78,6 +78,35 @@ def test_answers_that_differ_are_shown_beside_each_other() -> None:
         assert {one.teacher for one in found.answers} == {"x", "y"}
 
 
+def test_the_one_who_answers_more_is_on_neither_side_more_often() -> None:
+    picks = []
+    for number in range(80):
+        name = f"{number:032x}"
+        answers = [_answer(name, "x", at, '{"a": 1}') for at in range(9)] + [_answer(name, "y", 0, '{"a": 2}')]
+        found = pick(_example(name), answers, FORM, _SECRET)
+        assert found is not None
+        picks.append(found)
+    _, key = blind(picks, _SECRET)
+    assert 24 < sum(hidden.a.teacher == "x" for hidden in key.cases.values()) < 56  # P outside < 1e-3
+
+
+def test_a_disagreement_is_shown_whoever_is_first() -> None:
+    answers = [_answer("e", "x", 0, '{"a": 1}'), _answer("e", "x", 1, '{"a": 2}')]
+    answers += [_answer("e", "y", at, '{"a": 1}') for at in range(3)]
+    for secret in range(20):
+        found = pick(_example("e"), answers, FORM, f"{secret:02}")
+        assert found is not None
+        assert len({one.content for one in found.answers}) == 2
+
+
+def test_json_is_shown_in_one_form() -> None:
+    one, other = '{"b": 1, "a": [1,2]}', '{\n "a": [1, 2], "b": 1}'
+    found = pick(_example("e"), [_answer("e", "x", 0, one), _answer("e", "y", 0, other)], FORM, _SECRET)
+    assert found is not None
+    ((case,), _) = blind([found], _SECRET)
+    assert case.a == case.b
+
+
 def test_samples_of_one_teacher_disagree_too_and_texts_never_do() -> None:
     one = pick(_example("e"), [_answer("e", "x", 0, "{}"), _answer("e", "x", 1, '{"a": 2}')], FORM, "00")
     texts = pick(_example("e"), [_answer("e", "x", 0, "some words"), _answer("e", "y", 0, "quite other")], FORM, "00")
