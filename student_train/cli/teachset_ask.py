@@ -52,7 +52,7 @@ def ask_command(
             outcome = asyncio.run(_ask(teaching, asked, _splits(split), seed, _nano(budget_usd), limit))
         except Down as error:
             fail(str(error))
-    _report(outcome)
+    _report(outcome, asked)
 
 
 async def _ask(
@@ -119,7 +119,7 @@ def _nano(text: str | None) -> int | None:
     return int(value * NANO_USD_PER_USD)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: Outcome, asked: dict[str, Teacher]) -> None:
     rows = []
     for name, one in outcome.teachers.items():
         failed = ", ".join(f"{count} {kind}" for kind, count in one.failed.most_common()) or "0"
@@ -129,7 +129,7 @@ def _report(outcome: Outcome) -> None:
     for name, one in outcome.teachers.items():
         if one.note:
             say(f"{name}: {one.note}")
-        elif one.done > one.refused and not one.logprobs:
+        elif asked[name].top_logprobs and one.done > one.refused and not one.logprobs:
             say(f"{name}: gives no log-probabilities; its answers teach as text only")
     say(f"spent on the set so far: {usd(outcome.spent_nano_usd)} USD")
     later = sum(one.failed.total() for one in outcome.teachers.values())
