@@ -10,6 +10,7 @@ from student_train.cli.teachset_init import init, status
 from student_train.cli.teachset_judge import judge
 from student_train.cli.teachset_lineage import lineage, register_model
 from student_train.cli.teachset_review import review
+from student_train.cli.teachset_scan import scan
 from student_train.cli.teachset_unsettle import unsettle
 from student_train.cli.teachset_verify import verify
 
@@ -20,6 +21,7 @@ teachset.command()(init)
 teachset.command()(status)
 teachset.command()(add)
 teachset.command()(rules)
+teachset.command()(scan)
 teachset.command("ask")(ask_command)
 teachset.command()(judge)
 teachset.command()(choose)

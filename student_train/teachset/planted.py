@@ -1,7 +1,7 @@
 """How much the scrubber finds: made-up personal data, planted where it is known, scrubbed, and looked for again.
 
-Values of ten kinds, drawn by Faker from ten locales, go into five places (system prompt, message, answer, arguments of a
-tool, result of a tool) of copies of texts that are clean. One copy gets five values that have nothing to do with each
+Values of ten kinds, drawn by Faker from ten locales, go into five places (system prompt, message, answer, arguments of
+a tool, result of a tool) of copies of texts that are clean. One copy gets five values that have nothing to do with each
 other, one a place, so that none of them gives another away.
 
 A value counts as found only if nothing of it is left: no word of a name or address, no four digits of a number. What is
@@ -52,15 +52,13 @@ class Measured(Struct, frozen=True):
 
     def recall(self, kind: str | None = None, place: Place | None = None) -> tuple[int, int]:
         """Found, and planted."""
-        its = [
-            one
-            for one in self.outcomes
-            if kind in (None, one.plant.kind) and place in (None, one.plant.place)
-        ]
+        its = [one for one in self.outcomes if kind in (None, one.plant.kind) and place in (None, one.plant.place)]
         return sum(not one.left for one in its), len(its)
 
 
-def measure(chats: Sequence[Chat], copies: int, seed: int, sentences: Sentences, keep: re.Pattern[str] | None) -> Measured:
+def measure(
+    chats: Sequence[Chat], copies: int, seed: int, sentences: Sentences, keep: re.Pattern[str] | None
+) -> Measured:
     """`chats` are taken in turn. The same for the same seed."""
     values = _Values(seed)
     drawn = random.Random(f"planted {seed}")  # noqa: S311 - no secret
@@ -100,7 +98,15 @@ def _learned(scrubber: Scrubber, text: str) -> str:
 # Values.
 
 _ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_KEY_SHAPES = (("sk-proj-", 48), ("ghp_", 36), ("sk_live_", 24), ("AIza", 35), ("glpat-", 20), ("hf_", 34), ("npm_", 36))
+_KEY_SHAPES = (
+    ("sk-proj-", 48),
+    ("ghp_", 36),
+    ("sk_live_", 24),
+    ("AIza", 35),
+    ("glpat-", 20),
+    ("hf_", 34),
+    ("npm_", 36),
+)
 
 
 class _Values:
@@ -221,7 +227,10 @@ def _with_json(chat: Chat, place: Place, planted: str) -> Chat:
     if place == "tool_arguments":
         call = messages[where]["tool_calls"][0]
         called = {**call["function"], "arguments": _with_fields(call["function"]["arguments"], planted)}
-        messages[where] = {**messages[where], "tool_calls": [{**call, "function": called}, *messages[where]["tool_calls"][1:]]}
+        messages[where] = {
+            **messages[where],
+            "tool_calls": [{**call, "function": called}, *messages[where]["tool_calls"][1:]],
+        }
     else:
         at = next((at for at in range(where, len(messages)) if messages[at]["role"] == "tool"), None)
         if at is None:
@@ -245,7 +254,11 @@ def _with_fields(old: str, planted: str) -> str:
 
 # Looking for it again.
 
-_NO_NAME = frozenset("mr mrs ms miss dr mx prof jr sr md dds dvm phd ii iii iv dott sig sra srta herr frau ing univ mba pan pani dipl med eng sc".split())  # fmt: skip # noqa: SIM905
+_TITLES = (
+    "mr mrs ms miss dr mx prof jr sr md dds dvm phd ii iii iv dott sig sra srta herr frau ing univ mba pan pani "
+    "dipl med eng sc"
+)
+_NO_NAME = frozenset(_TITLES.split())
 _WORD = re.compile(r"\w+")
 
 
@@ -266,8 +279,9 @@ def _left(plant: Plant, around: str, scrubbed: str) -> str:
         bare = re.sub(r"[ \-./()]", "", scrubbed)
         return next((digits[at : at + 6] for at in range(len(digits) - 5) if digits[at : at + 6] in bare), "")
     if plant.kind == "email":
-        return plant.value.partition("@")[0] if plant.value.partition("@")[0] + "@" in scrubbed else ""
-    half = len(plant.value) // 2 + 1
+        local: str = plant.value.partition("@")[0]
+        return local if f"{local}@" in scrubbed else ""
+    half = len(plant.value) // 2 + 1  # of a secret or an IP address
     shown = {scrubbed, scrubbed.replace("\\\\", "\\").replace('\\"', '"')}
     return next(
         (

@@ -190,7 +190,9 @@ class Scrubber:
         return [
             piece
             for kind, start, end, _ in joined
-            for piece in _around(kind, start, end, [span for span in placed if start <= span[0] and span[1] <= end])
+            for piece in _around(
+                kind, text, start, end, [span for span in placed if start <= span[0] and span[1] <= end]
+            )
         ]
 
     # What the session has shown.
@@ -303,11 +305,14 @@ def _is_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[") and next(scrub_json.parts(text), None) is not None
 
 
-def _around(kind: Kind, start: int, end: int, kept: list[tuple[int, int]]) -> Iterator[Found]:
-    """A find without the placeholders and identifiers that are in it."""
-    for first, last in sorted(kept):
-        if start < first:
-            yield kind, start, first
-        start = max(start, last)
-    if start < end:
+def _around(kind: Kind, text: str, start: int, end: int, placed: list[tuple[int, int]]) -> Iterator[Found]:
+    """A find without the placeholders that are in it. What is left beside one is masked if it can be a value: a cue
+    that found its way in with a placeholder, such as `is`, is none."""
+    if not placed:
         yield kind, start, end
+        return
+    for first, last in [*sorted(placed), (end, end)]:
+        piece = text[start:first]
+        if any(map(str.isdigit, piece)) or (kind == "name" and any(map(str.isupper, piece))):
+            yield kind, start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
+        start = max(start, last)

@@ -90,6 +90,14 @@ _NAME_INITIAL = re.compile(
 )
 _LOWER_NAME = re.compile(r"\b(?i:my name is|name['’]s|i am called|ich heiße|me llamo|je m['’]appelle|mi chiamo)[ ]+(?P<name>[^\W\d_A-Z]{2,20}(?: [^\W\d_A-Z]{2,20}){0,2})(?=[ ]*(?:$|[,.!?;\n]| and ))", re.MULTILINE)  # fmt: skip
 
+# Identity numbers that their check digits do not give away, or that have none: any number that is called one.
+_IDENTITY = re.compile(
+    r"\b(?i:ssn|social security|national insurance|nhs|sin|itin|tin|(?:tax|fiscal|national|personal|citizen|resident|identity|identification|"
+    r"passport|licen[cs]e|id)(?:[ -](?:id|identity|identification|card|payer|number|no\.?|nr\.?))+|passport|personnummer|identifikationsnummer|ausweis(?:nummer)?|steuer-?id|"
+    r"steuer(?:identifikations)?nummer|sozialversicherungsnummer|sécurité sociale|dni|nie|nif|codice fiscale|bsn|burgerservicenummer|pesel|cpf|hetu)"
+    r"[^\d\n.!?]{0,30}?(?P<number>\b[A-Z]{0,6}[ ]?\d(?:[ \-./]?[0-9A-Z]){6,18}(?![0-9a-z]))"
+)  # fmt: skip
+
 # Telephones that are called a number only, and those that people are to be called at.
 _PHONE = re.compile(
     r"\b(?i:(?:my|his|her|their|the|our|your|new|old|same)(?: \w+)? (?:number|no\.|nr\.)(?: is|['’]s|:| was)?|(?:call|ring|reach|phone|text|dial|contact|try)(?:ed|ing)?(?: (?:me|us|him|her|them|you))?(?: \w+)?(?: (?:at|on|under|via))?|"
@@ -146,7 +154,7 @@ _STREETS = (
     r"(?<=straat)|(?<=laan)|(?<=plein)|(?<=gracht)|(?<=kade)|(?<=dijk)|(?<=singel)|(?<=steeg)|(?<=dreef)|(?<=pad)|(?<=hof)|(?<=baan)|"
     r"(?<=gatan)|(?<=vägen)|(?<=gränd)|(?<=torget)|(?<=stigen)|(?<=gata)|(?<=katu)|(?<=kuja)|(?<=tie)|(?<=-Straße)|(?<=-Strasse)|(?<=-Weg)|(?<=-Platz)|(?<=-Allee)|(?<=-Gasse)|(?<=-Ring))[ ]\d{1,4}[ ]?[a-zA-Z]?(?:[-/]\d{1,4})?\b",
     rf"\b(?:{_CAPS}[ ]){{1,2}}(?:Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring)[ ]\d{{1,4}}[ ]?[a-zA-Z]?(?:[-/]\d{{1,4}})?\b",
-    rf"(?:\b\d{{1,4}}(?: ?(?:bis|ter))?,? )?\b(?i:rue|avenue|boulevard|impasse|place|chemin|allée|route|quai|cours|passage|square)[ ](?:(?:de|du|des|la|le|les|d['’]|l['’]|of|the)[ ]?){{0,3}}(?:{_CAPS}[ ]?){{1,4}}(?:,? ?\d{{1,4}})?",
+    rf"(?:\b\d{{1,4}}(?: ?(?:bis|ter))?,? )?\b(?i:rue|avenue|boulevard|impasse|place|chemin|allée|route|quai|cours|passage|square)[ ](?:(?:de|du|des|la|le|les|d['’]|l['’]|of|the)[ ]?){{0,3}}(?:{_CAPS}[ ]?){{1,4}}(?:,? ?\d{{1,4}}\b)?",
     rf"\b(?:Calle|C/|C\.|Avenida|Avda\.?|Av\.|Plaza|Paseo|Camino|Carrer|Ronda|Vía|Via|Viale|Piazza|Corso|Largo|Vicolo|Strada|Borgo|Stretto|Contrada|Incrocio|Canale|Rotonda|Cuesta|Alameda|Callejón|Cañada|Glorieta|Pasadizo|Pasaje|Rambla|Urbanización|Acceso|Rua|Travessa|Praça|Estrada|Rodovia|Viela|Vila|Recanto|Setor|Sítio|Vale|Via|Parque|Passarela|Quadra|Residencial|Fazenda|Feira|Favela|Esplanada|Distrito|Conjunto|Condomínio|Colônia|Chácara|Campo|Aeroporto|Área|Jardim|Ladeira|Lagoa|Lago|Loteamento|Morro|Núcleo|Trecho|Trevo|Viaduto|ul\.|ulica|al\.|aleja|plac|pl\.|os\.)[ ](?:(?:de|del|della|di|da|do|das|dos|la|el|los|las)[ ]){{0,3}}(?:{_CAPS}[ ](?:(?:de|da|do|das|dos|y|e)[ ])?){{0,4}}{_CAPS}(?:,?[ ]?(?:(?:nº|n\.|n°|no\.)[ ]?)?\d{{1,4}}[a-zA-Z]?(?:[/-]\d{{1,4}})?\b|(?=[,\n][^;:!?]{{0,60}}\b\d{{5}}-?\d{{3}}\b))",
     rf"\b(?:PSC|Unit|CMR)[ ]\d{{3,5}},?[ ]Box[ ]\d{{1,5}}|\bUS(?:NS|NV|CGC|S)[ ]{_CAPS}(?=[\n,]+[ ]?[AFD]PO\b)|\bP\.?O\.?[ ]?Box[ ]\d{{1,6}}",
 )
@@ -175,6 +183,8 @@ def find(text: str) -> Iterator[Found]:
     if any(char.isdigit() for char in text):
         for match in (*_BORN.finditer(text), *_BORN_AFTER.finditer(text)):
             yield "birth_date", *match.span("date")
+        for match in _IDENTITY.finditer(text):
+            yield "national_id", *match.span("number")
         for match in _PHONE.finditer(text):
             yield "phone", *match.span("phone")
         for match in _ADDRESS.finditer(text):
