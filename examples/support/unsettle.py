@@ -61,9 +61,16 @@ class _Scene(msgspec.Struct, frozen=True):
 
 
 def unsettle(example: Example, random: Random) -> Iterator[Unsettled]:
+    """Who is asking and which order can be dropped nearly everywhere; so only where nothing else can."""
     scene = read(example)
     if scene is None or decide(scene.reading, scene.context).action != "answer":
         return
+    ways = list(_ways(scene, example, random))
+    rare = [way for way in ways if way.what not in ("identity", "order_id") or way.kind == "contradiction"]
+    yield from rare or ways
+
+
+def _ways(scene: _Scene, example: Example, random: Random) -> Iterator[Unsettled]:
     for what, kind, changed in _changes(scene, example, random):
         decision = decide(changed.reading, changed.context)
         if decision.action != "ask" or what not in decision.missing:
