@@ -69,6 +69,7 @@ class TeachingSet:
     def __init__(self, path: Path, holdout: bool) -> None:
         self.path = path
         self.holdout = holdout
+        self._decode = msgspec.json.Decoder(Example).decode
         self._lock = _locked(path / "lock")
         try:
             self._secret = (path / "secret").read_bytes()
@@ -149,15 +150,14 @@ class TeachingSet:
 
     def examples(self, split: Split | None = None) -> Iterator[Example]:
         """In order of id; of one split, or all that can be read, with a split or without."""
+        if split == "holdout" and not self.holdout:
+            raise SetError("the holdout is protected: an evaluation opens it, and nothing else does")
+        found: Iterable[bytes | None]
         if split is None:
-            found: Iterable[str] = (id_ for id_, _ in self.payloads("example"))
+            found = (body for _, body in self.payloads("example"))
         else:
-            if split == "holdout" and not self.holdout:
-                raise SetError("the holdout is protected: an evaluation opens it, and nothing else does")
-            found = self.ids(split)
-        for id_ in found:
-            if (body := self.get("example", id_)) is not None:
-                yield msgspec.json.decode(body, type=Example)
+            found = (self.get("example", id_) for id_ in self.ids(split))
+        yield from (self._decode(body) for body in found if body is not None)
 
     def ids(self, split: Split) -> Iterator[str]:
         """Of a split's examples, in order."""
