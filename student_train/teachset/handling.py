@@ -89,7 +89,7 @@ class Rules(BaseModel):
         shapes = [f"(?:{pattern})" for pattern in self.identifiers] + [
             f"(?i:{re.escape(value)})" for value in self.public
         ]
-        return re.compile(rf"(?<![\w@])(?:{'|'.join(shapes)})(?![\w@])") if shapes else None
+        return re.compile(rf"(?<![\w@.+-])(?:{'|'.join(shapes)})(?![\w@])") if shapes else None
 
     @cached_property
     def digest(self) -> str:
@@ -118,8 +118,8 @@ _KIND_WORDS = {
     "birth_date": "dates of birth", "user": "login names", "secret": "keys, tokens and passwords",
 }  # fmt: skip
 _FIELD_WORDS = {
-    "system": "system prompts", "user": "messages of users", "assistant": "answers", "tool_arguments": "arguments of tools",
-    "tool_results": "results of tools", "metadata": "definitions of tools, schemas and names of senders",
+    "system": "system prompts", "user": "messages of users", "assistant": "answers",
+    "tool_arguments": "arguments of tools", "tool_results": "results of tools", "metadata": "definitions of tools, schemas and names of senders",
 }  # fmt: skip
 
 

@@ -272,7 +272,7 @@ def _left(plant: Plant, around: str, scrubbed: str) -> str:
         for word in _WORD.findall(plant.value):
             tells = len(word) >= 3 or (word.isdigit() and len(word) >= 2)
             if tells and word.lower() not in _NO_NAME and word not in others and word in words:
-                return word
+                return str(word)
         return ""
     if plant.kind in ("phone", "card", "iban", "national_id"):
         digits = "".join(char for char in plant.value if char.isdigit())
@@ -282,15 +282,10 @@ def _left(plant: Plant, around: str, scrubbed: str) -> str:
         local: str = plant.value.partition("@")[0]
         return local if f"{local}@" in scrubbed else ""
     half = len(plant.value) // 2 + 1  # of a secret or an IP address
+    value = plant.value
     shown = {scrubbed, scrubbed.replace("\\\\", "\\").replace('\\"', '"')}
-    return next(
-        (
-            plant.value[at : at + half]
-            for at in range(len(plant.value) - half + 1)
-            if any(plant.value[at : at + half] in text for text in shown)
-        ),
-        "",
-    )
+    halves = (value[at : at + half] for at in range(len(value) - half + 1))
+    return next((part for part in halves if any(part in text for text in shown)), "")
 
 
 def _text(chat: Chat) -> str:

@@ -19,6 +19,7 @@ from student_train.teachset.scrub_words import (
     BESIDE_PLACES,
     BESIDE_THINGS,
     PERSONS,
+    THINGS,
     field,
     kind_of,
 )
@@ -115,7 +116,7 @@ def _label(name: str, value: Any, parent: str, beside: frozenset[str]) -> Kind |
         if isinstance(value, _Pairs):
             return None
         if field(name) in ("name", "names"):
-            if BESIDE_THINGS & beside and not person:
+            if THINGS & {field(parent)} or (BESIDE_THINGS & beside and not person):
                 return None
             if person:
                 return "name"

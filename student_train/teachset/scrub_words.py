@@ -82,6 +82,9 @@ BESIDE_THINGS = frozenset(
     "sku price qty quantity product_id item_id options variants category model brand unit_price stock currency "
     "parameters description type version url size color colour weight code".split()
 )
+THINGS = frozenset(
+    "items item products product lines line_items order_items goods articles cart catalogue catalog tools functions".split()
+)
 BESIDE_PLACES = frozenset(
     "zip zip_code postcode postal_code plz street address address1 address_1 address_line_1 house_number".split()
 )
