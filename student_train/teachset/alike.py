@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from student_train.teachset.neardup import ALIKE, CONTAINED, ORDERS, U64, Sketches, mixed, similarity
 
-_PARTS = 64
+_PARTS = 16
 _NEIGHBOURS = 8
 """How many that follow are compared with each, of those that share a band or a run of words: all of up to nine; of more
 those that are nearest, by the next band or by their place."""
@@ -24,30 +24,37 @@ Rows = NDArray[np.int64]
 
 
 class Spill:
-    """Rows of 64-bit numbers in unnamed files. Mutable state: what is in the files."""
+    """Rows of 64-bit numbers in unnamed files, opened when something is to be in them. Mutable state: what is in the
+    files."""
 
     def __init__(self, folder: Path, width: int, parts: int = _PARTS) -> None:
-        self._width = width
-        self._files: list[IO[bytes]] = [tempfile.TemporaryFile(dir=folder) for _ in range(parts)]  # noqa: SIM115
+        self._folder, self._width = folder, width
+        self._files: list[IO[bytes] | None] = [None] * parts
 
     def add(self, part: Rows | U64, *columns: NDArray[np.uint64] | Rows) -> None:
         """`part`: into which file each row goes."""
         order = np.argsort(part, kind="stable")
         table = np.stack([np.asarray(column, np.uint64)[order] for column in columns], axis=1)
         edges = np.searchsorted(np.asarray(part)[order], np.arange(len(self._files) + 1))
-        for file, begin, end in zip(self._files, edges[:-1], edges[1:], strict=True):
-            if end > begin:
-                file.write(table[begin:end].tobytes())
+        for at in np.flatnonzero(np.diff(edges)):
+            file = self._files[at]
+            if file is None:
+                file = self._files[at] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            file.write(table[edges[at] : edges[at + 1]].tobytes())
 
     def parts(self) -> Iterator[U64]:
         """(rows, width) of each file."""
         for file in self._files:
-            file.seek(0)
-            yield np.frombuffer(file.read(), np.uint64).reshape(-1, self._width)
+            if file is None:
+                yield np.empty((0, self._width), np.uint64)
+            else:
+                file.seek(0)
+                yield np.frombuffer(file.read(), np.uint64).reshape(-1, self._width)
 
     def close(self) -> None:
         for file in self._files:
-            file.close()
+            if file is not None:
+                file.close()
 
 
 class Alike:
@@ -145,7 +152,7 @@ class Keys:
 
 
 def _part_of(keys: U64) -> U64:
-    return np.asarray(keys >> np.uint64(58))  # _PARTS: 6 bits
+    return np.asarray(keys >> np.uint64(60))  # _PARTS are 4 bits
 
 
 def _neighbours(keys: U64, rows: U64) -> tuple[Rows, Rows]:

@@ -114,7 +114,7 @@ class _Links:
     (`twins`)."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self._window = max(4096, -(-count // 64))
+        self._window = max(4096, -(-count // 64))  # at most 64 files are open
         self._spill = Spill(folder, 1, -(-count // self._window))
         self._count = count
         self.keys = 0
