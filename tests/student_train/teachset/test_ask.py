@@ -125,8 +125,9 @@ def _failing(first: list[list[Step]]) -> Any:
         [response(b"<html>")],
         [response({"choices": []})],
         [30.0],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n", *[b" ", 0.1] * 100],
     ],
-    ids=["429", "500", "503", "reset", "closed", "cut", "no JSON", "no choice", "hangs"],
+    ids=["429", "500", "503", "reset", "closed", "cut", "no JSON", "no choice", "hangs", "trickles"],
 )
 async def test_what_may_pass_is_tried_again(tmp_path: Path, fault: list[Step]) -> None:
     path = made(tmp_path / "set", [example(1)])
@@ -207,6 +208,17 @@ async def test_what_failed_for_now_is_counted_and_asked_at_the_next_run(tmp_path
         upstream.script = well
         await _asked(path, upstream, samples=1)
     assert len(_answers(path)) == 5
+
+
+async def test_failures_with_answers_between_them_end_nothing(tmp_path: Path) -> None:
+    path = made(tmp_path / "set", [example(number) for number in range(20)])
+
+    def script(request: Received) -> Iterable[Step]:
+        yield error("500 Internal Server Error", "oh") if len(upstream.requests) % 2 else told(request)
+
+    with ScriptedUpstream(script) as upstream:
+        outcome = await _asked(path, upstream, samples=1, concurrency=1, retries=0)
+    assert (outcome.stopped, outcome.teachers["big"].failed, outcome.teachers["big"].done) == ("", {"HTTP 500": 10}, 10)
 
 
 async def test_an_endpoint_that_is_down_ends_the_run_with_a_clear_line(tmp_path: Path) -> None:
