@@ -191,7 +191,9 @@ def real(count: int, path: Path) -> dict[str, Any]:
         begin = time.monotonic()
         with TeachingSet.create(path) as teaching:
             fill(teaching, count)
-            teacher = Teacher(base_url=engine.base_url, max_tokens=128, concurrency=slots, samples=SAMPLES)
+            teacher = Teacher(
+                base_url=engine.base_url, max_tokens=128, concurrency=slots, samples=SAMPLES, timeout_s=900
+            )
             outcome, took = asked(teaching, teacher)
             judge_all(teaching, options())
             markdown(measured(teaching, options().pack))

@@ -66,7 +66,7 @@ class Teacher(BaseModel):
     top_logprobs: Annotated[int, Field(ge=0, le=256)] = 8
     requests_per_s: Annotated[float | None, Field(gt=0)] = None
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
-    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    timeout_s: Annotated[float, Field(gt=0)] = 300.0
     retries: Annotated[int, Field(ge=0, le=20)] = 4
     body: dict[str, Any] = {}
     system_files: tuple[Path, ...] = ()
