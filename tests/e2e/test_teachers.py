@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 def _run(*arguments: object) -> str:
     run = "from student_train.cli.teachset import teachset; teachset()"
     command = [sys.executable, "-c", run, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
