@@ -8,7 +8,6 @@ from student_train.cli.teachset_add import RulesOption, read_rules
 from student_train.cli.teachset_tell import SetArgument, fail, opened, progress, say, table, task
 from student_train.teachset import planted, residual
 from student_train.teachset.handling import Rules
-from student_train.teachset.planted_sentences import KINDS
 from student_train.teachset.scrub_chat import Chat
 from student_train.teachset.store import TeachingSet
 
@@ -71,7 +70,7 @@ def _measure(teaching: TeachingSet, copies: int, seed: int, keep: object) -> Non
             fail(str(error))
         rows = [
             [kind, *(_share(found.recall(kind, place)) for place in planted.PLACES), _share(found.recall(kind))]
-            for kind in KINDS
+            for kind in planted.PLANTED
         ]
         rows.append(["all", *(_share(found.recall(None, place)) for place in planted.PLACES), _share(found.recall())])
         say(f"Sentences {name}: found of what was planted")

@@ -119,7 +119,8 @@ _KIND_WORDS = {
 }  # fmt: skip
 _FIELD_WORDS = {
     "system": "system prompts", "user": "messages of users", "assistant": "answers",
-    "tool_arguments": "arguments of tools", "tool_results": "results of tools", "metadata": "definitions of tools, schemas and names of senders",
+    "tool_arguments": "arguments of tools", "tool_results": "results of tools",
+    "metadata": "definitions of tools, schemas and names of senders",
 }  # fmt: skip
 
 

@@ -89,10 +89,9 @@ class Placeholders:
             self._highest[kind] = max(self._highest.get(kind, 0), int(match[2]))
 
     def _hash(self, kind: Kind, value: str) -> str:
-        """Cut to 12 bytes: of a million values in one session two would share a hash once in 10^17 sessions."""
         known = (kind, normal(kind, value))
         if known not in self._hashes:
-            self._hashes[known] = self._keyed(f"placeholder\0{self._session}\0{kind}\0{known[1]}")[:24]
+            self._hashes[known] = self._keyed(f"placeholder\0{self._session}\0{kind}\0{known[1]}")
         return self._hashes[known]
 
 

@@ -18,12 +18,14 @@ from typing import Any, Literal, get_args
 from msgspec import Struct
 from msgspec.structs import replace
 
+from student_train.teachset import planted_sentences
 from student_train.teachset.placeholders import PLACEHOLDER, Placeholders
-from student_train.teachset.planted_sentences import HELD_OUT, KINDS, TUNED, Sentences
+from student_train.teachset.planted_sentences import HELD_OUT, TUNED, Sentences
 from student_train.teachset.scrub import Scrubber
 from student_train.teachset.scrub_chat import Chat, changed
 
 Place = Literal["system", "user", "assistant", "tool_arguments", "tool_results"]
+PLANTED = planted_sentences.KINDS
 PLACES: tuple[Place, ...] = get_args(Place)
 LOCALES = ("en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "pt_BR", "pl_PL", "sv_SE")
 SENTENCES = {"held out": HELD_OUT, "tuned": TUNED}
@@ -68,13 +70,13 @@ def measure(
         base = chats[number % len(chats)]
         planted, plants = base, []
         for at, place in enumerate(PLACES):
-            kind = KINDS[(number + 3 * at + number // len(KINDS)) % len(KINDS)]
+            kind = PLANTED[(number + 3 * at + number // len(PLANTED)) % len(PLANTED)]
             value = values.draw(kind)
             planted, sentence = _plant(planted, place, kind, value, sentences, drawn)
             plants.append(Plant(kind, place, value, sentence))
         scrubbed = scrub_alone(planted, keep)
         before, after = _text(planted), _text(scrubbed)
-        outcomes += [Outcome(plant, _left(plant, _text(base) + plant.sentence, after)) for plant in plants]
+        outcomes += [Outcome(plant, left(plant, _text(base) + plant.sentence, after)) for plant in plants]
         for plant in plants:
             before = before.replace(plant.value, " ").replace(json.dumps(plant.value)[1:-1], " ")
         words = Counter(_words(before))
@@ -266,7 +268,8 @@ def _words(text: str) -> Iterator[str]:
     return iter(_WORD.findall(PLACEHOLDER.sub(" ", text)))
 
 
-def _left(plant: Plant, around: str, scrubbed: str) -> str:
+def left(plant: Plant, around: str, scrubbed: str) -> str:
+    """What of a planted value is left in the scrubbed text; words that are `around` it anyway do not count."""
     if plant.kind in ("name", "address", "birth_date"):
         others, words = set(_words(around)), set(_words(scrubbed))
         for word in _WORD.findall(plant.value):

@@ -102,7 +102,7 @@ def test_prose(text: str, scrubbed: str) -> None:
 def test_fields_of_json_say_what_is_in_them() -> None:
     text = (
         '{"name": {"first_name": "Yusuf"},\n  "zip": 19122, "tel": 4155550132, "user": {"name": "Ana"}, "count": 19,'
-        '"address": {"address1": "763 Broadway", "city": "Lyon", "country": "USA"}, "trip": {"city": "Paris"}, "token": 42,'
+        '"address": {"address1": "763 Broadway", "city": "Lyon", "country": "USA"}, "x": {"city": "Paris"}, "token": 9,'
         '"headers": {"Authorization": "Bearer abc.def-1"}, "sold": {"name": "Desk Lamp", "price": 3}}'
     )
     (scrubbed,) = scrub(text)
@@ -111,8 +111,8 @@ def test_fields_of_json_say_what_is_in_them() -> None:
     assert read["user"] == {"name": "<NAME_2>"}
     assert read["address"] == {"address1": "<ADDRESS_2>", "city": "<ADDRESS_3>", "country": "USA"}
     assert read["headers"] == {"Authorization": "Bearer <SECRET_1>"}
-    assert (read["count"], read["token"]) == (19, 42)
-    assert (read["trip"]["city"], read["sold"]["name"]) == ("Paris", "Desk Lamp")
+    assert (read["count"], read["token"]) == (19, 9)
+    assert (read["x"]["city"], read["sold"]["name"]) == ("Paris", "Desk Lamp")
 
 
 def test_json_in_a_string_in_json_in_prose() -> None:
