@@ -9,8 +9,10 @@ from student_train.cli.teachset_erase import erase, expire
 from student_train.cli.teachset_init import init, status
 from student_train.cli.teachset_judge import judge
 from student_train.cli.teachset_lineage import lineage, register_model
+from student_train.cli.teachset_permit import evaluate_permit
 from student_train.cli.teachset_review import review
 from student_train.cli.teachset_scan import scan
+from student_train.cli.teachset_split import split
 from student_train.cli.teachset_unsettle import unsettle
 from student_train.cli.teachset_verify import verify
 
@@ -22,12 +24,14 @@ teachset.command()(status)
 teachset.command()(add)
 teachset.command()(rules)
 teachset.command()(scan)
+teachset.command()(split)
 teachset.command("ask")(ask_command)
 teachset.command()(judge)
 teachset.command()(choose)
 teachset.command()(teachers)
 teachset.add_typer(review, name="review")
 teachset.command()(unsettle)
+teachset.command("evaluate-permit")(evaluate_permit)
 teachset.command()(verify)
 teachset.command()(lineage)
 teachset.command("register-model")(register_model)

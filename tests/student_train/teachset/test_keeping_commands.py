@@ -118,3 +118,26 @@ def test_lineage_says_it_in_words(path: Path, tmp_path: Path) -> None:
     assert "got 'nobody'" in refused("lineage", path, "nobody")
     assert "either --weights or --sha256" in refused("register-model", path, "x", "--version", "v1")
     assert "expected one of this set (v1)" in refused("register-model", path, "x", "--version", "v9", "--sha256", SHA)
+
+
+def test_splitting_and_looking(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    told("init", path)
+    with TeachingSet.open(path) as teaching:
+        texts = ["order", "refund", "parcel", "invoice", "blanket", "stove", "weather", "keyboard"]
+        put(teaching, *(made(teaching, n, family=f"f{n % 8}", text=f"{texts[n % 8]} " * 30) for n in range(24)))
+    assert "four numbers" in refused("split", path, "--shares", "1,2")
+    assert "a sum of 1" in refused("split", path, "--shares", "1,1,0,0")
+    assert "FAMILY=SPLIT" in refused("split", path, "--pin", "f1")
+    assert "comes first" in refused("evaluate-permit", path, "student-1")
+    said = told("split", path, "--pin", "f1=holdout", "--shares", "1,0,0,0")
+    assert "holdout 3 3" in said
+    assert "train 21 21" in said
+    assert "8 groups; the largest has 3 of 24 examples" in said
+    assert "train 0 21" in told("split", path)
+    assert "0 of 10 looks" in told("evaluate-permit", path)
+    assert "Look 1 of 10. Of 3 examples of the holdout 0 are like" in told("evaluate-permit", path, "student-1")
+    assert "expected --reason" in refused("evaluate-permit", path, "--budget", "1")
+    assert "1 of 1 looks" in told("evaluate-permit", path, "--budget", "1", "--reason", "it is small")
+    assert "1 are the budget" in refused("evaluate-permit", path, "student-1")
+    told("verify", path)

@@ -20,7 +20,7 @@ def made(teaching: TeachingSet, number: int, user: str = "", **more: Any) -> Exa
     """An example that has its number and its user all over itself."""
     tenant = more.pop("tenant", "acme")
     source = Source("real_trace", f"request-{number:03}", "support", 1000.0 + number, tenant, **more.pop("source", {}))
-    messages = ({"role": "user", "content": f"text-{number:03} of someone"},)
+    messages = ({"role": "user", "content": f"text-{number:03} of someone {more.pop('text', '')}"},)
     person = teaching.person(tenant, user)
     return Example(teaching.pseudonym(source.id), source, messages, person=person, **more)
 
