@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from student_train.teachset.placeholders import Kind
-from student_train.teachset.scrub_words import NOT_NAMES, TITLES, kind_of
+from student_train.teachset.scrub_words import GIVEN_NAMES, NOT_NAMES, TITLES, kind_of
 
 Found = tuple[Kind, int, int]
 
@@ -86,7 +86,7 @@ _NAME_BEFORE = re.compile(
 )
 _NAME_ADDRESSED = re.compile(rf"(?P<name>{NAME}),[ \n]+(?=\d{{1,4}}[a-z]?,? {_CAP})")
 _NAME_INITIAL = re.compile(
-    rf"(?<![\w.])(?P<name>(?!P\. ?S\.)[{UP}]\. ?(?:[{UP}]\. ?)?(?:{_PARTICLE} )?[{UP}][{LOW}]{{2,}}(?:-[{UP}][{LOW}]+)?)(?!\w)"
+    rf"(?<![\w.])(?<!size )(?<!\d )(?P<name>(?!P\. ?S\.)[{UP}]\. ?(?:[{UP}]\. ?)?(?:{_PARTICLE} )?[{UP}][{LOW}]{{2,}}(?:-[{UP}][{LOW}]+)?)(?!\w)"
 )
 _LOWER_NAME = re.compile(r"\b(?i:my name is|name['’]s|i am called|ich heiße|me llamo|je m['’]appelle|mi chiamo)[ ]+(?P<name>[^\W\d_A-Z]{2,20}(?: [^\W\d_A-Z]{2,20}){0,2})(?=[ ]*(?:$|[,.!?;\n]| and ))", re.MULTILINE)  # fmt: skip
 
@@ -95,7 +95,7 @@ _IDENTITY = re.compile(
     r"\b(?i:ssn|social security|national insurance|nhs|sin|itin|tin|(?:tax|fiscal|national|personal|citizen|resident|identity|identification|"
     r"passport|licen[cs]e|id)(?:[ -](?:id|identity|identification|card|payer|number|no\.?|nr\.?))+|passport|personnummer|identifikationsnummer|ausweis(?:nummer)?|steuer-?id|"
     r"steuer(?:identifikations)?nummer|sozialversicherungsnummer|sécurité sociale|dni|nie|nif|codice fiscale|bsn|burgerservicenummer|pesel|cpf|hetu)"
-    r"[^\d\n.!?]{0,30}?(?P<number>\b[A-Z]{0,6}[ ]?\d(?:[ \-./]?[0-9A-Z]){6,18}(?![0-9a-z]))"
+    r"[^\d\n.!?]{0,30}?(?P<number>\b(?!\d{4}-\d\d-\d\d\b)[A-Z]{0,6}[ ]?\d(?:[ \-./]?[0-9A-Z]){6,18}(?![0-9a-z]))"
 )  # fmt: skip
 
 # Telephones that are called a number only, and those that people are to be called at.
@@ -212,6 +212,7 @@ def _names(text: str) -> Iterator[Found]:
             start, end = name_in(text, *match.span("name"))
             if len(_WORD.findall(text[start:end])) >= words:
                 yield "name", start, end
+    yield from _given(text)
     for match in _LOWER_NAME.finditer(text):
         if not NOT_NAMES & set(match["name"].split()):
             yield "name", *match.span("name")
@@ -235,6 +236,33 @@ def name_in(text: str, start: int, end: int) -> tuple[int, int]:
     ):
         last -= 1
     return start, last
+
+
+_CAPITALISED = re.compile(rf"(?<![\w@./<#-])[{UP}][{LOW}]{{2,}}(?![\w@]|\.\w)")
+_FURTHER = re.compile(rf"(?:[ \u00a0](?:(?:{_PARTICLE})[ \u00a0]){{0,3}}(?:{_INITIAL}|{_CAP})){{1,3}}")
+_LOWER_SIGNED = re.compile(
+    r"(?:\n[ \t>]*[–—-]{0,2}|[ ][–—-]{1,2}|,)[ \t]*(?P<name>[^\W\d_A-Z]{3,15})(?: [^\W\d_A-Z]{2,20})?[ \t.!]*(?=\n\n|\n[^\n]*[>:]|\Z)"
+)
+_BEGINS = re.compile(r"(?:^|[.!?:>\n\"„“(•*-])[ \t]*$")
+
+
+def _given(text: str) -> Iterator[Found]:
+    """Given names that nothing points at: with another name behind them anywhere, alone inside of a sentence, where
+    English has capitals for names only. In lower case at the end of a message."""
+    for match in _CAPITALISED.finditer(text):
+        if match[0].lower() not in GIVEN_NAMES:
+            continue
+        start, end = match.span()
+        if further := _FURTHER.match(text, end):
+            _, last = name_in(text, start, further.end())
+            if last > end:
+                yield "name", start, last
+                continue
+        if not _BEGINS.search(text, max(0, start - 12), start):
+            yield "name", start, end
+    for match in _LOWER_SIGNED.finditer(text):
+        if match["name"] in GIVEN_NAMES:
+            yield "name", *match.span("name")
 
 
 def looks_like_name(value: str, words: int = 2) -> bool:

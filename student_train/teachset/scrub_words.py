@@ -6,6 +6,7 @@ Kept apart from the code so that adding a language is adding words.
 # ruff: noqa: E501, SIM905 - tables of words
 
 import re
+from pathlib import Path
 
 # Fields, as JSON has them or as people write them before a colon; in lower case, words joined by `_`.
 _FIELDS = {
@@ -149,6 +150,10 @@ PARTS_THAT_SAY_NOTHING = NOT_NAMES | frozenset(
     "august frank bill pat jack penny dawn sky star ward love power banks waters fields woods hunter".split()
 )
 """A part of a name that is one of these is masked with the whole name only: it is too common a word."""
+
+GIVEN_NAMES = frozenset((Path(__file__).parent / "given_names.txt").read_text().split()) - NOT_NAMES
+"""In lower case: the given names of the 1990 census of the United States (Bureau of the Census, public domain), without
+those that are words of English, months, places, or shorter than three letters: 4839 names."""
 
 TITLES = (
     r"Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Sir|Madam|Herrn?|Frau|Mme|Mlle|Madame|Monsieur|Mademoiselle|Señora?|Sra?|Don|Doña|"
