@@ -6,6 +6,7 @@ from student_train.cli.teachset_add import add, rules
 from student_train.cli.teachset_ask import ask_command
 from student_train.cli.teachset_choose import choose, teachers
 from student_train.cli.teachset_erase import erase, expire
+from student_train.cli.teachset_export import export
 from student_train.cli.teachset_init import init, status
 from student_train.cli.teachset_judge import judge
 from student_train.cli.teachset_lineage import lineage, register_model
@@ -32,6 +33,7 @@ teachset.command()(teachers)
 teachset.add_typer(review, name="review")
 teachset.command()(unsettle)
 teachset.command("evaluate-permit")(evaluate_permit)
+teachset.command()(export)
 teachset.command()(verify)
 teachset.command()(lineage)
 teachset.command("register-model")(register_model)

@@ -102,8 +102,8 @@ def erase(teaching: TeachingSet, wanted: Callable[[Example], bool], why: str, ki
     examples = [id_ for id_ in ids if teaching.has("example", id_)]
     versions = {one.name for id_ in examples for one in known.versions_with(id_)}
     models = {one.name: one for id_ in examples for one in known.models_with(id_)}
-    for name in versions:
-        withdraw(teaching.path, name)
+    for name in [*versions, *(folder.name for folder in (teaching.path / "exports").glob(".*"))]:
+        withdraw(teaching.path, name)  # those with a dot were being made when they were killed
     if not ids:
         teaching.shred()
         return Erased(0, 0, (), ())
