@@ -18,7 +18,7 @@ from typing import Literal
 from msgspec import Struct
 
 from router_policies.checks import pii_find
-from student_train.teachset import scrub_json, scrub_text
+from student_train.teachset import scrub_json
 from student_train.teachset.placeholders import PLACEHOLDER, Kind, Placeholders, normal
 from student_train.teachset.scrub_words import PARTS_THAT_SAY_NOTHING, field
 
@@ -67,6 +67,13 @@ def _pieces(text: str) -> tuple[_Piece, ...]:
 
 def _in_prose(text: str) -> Iterator[Found]:
     yield from _pack(text)
+    yield from _cues(text)
+
+
+def _cues(text: str) -> Iterator[Found]:
+    """Imported when it is needed: to compile its patterns takes 0.1 s, which no other command should wait for."""
+    from student_train.teachset import scrub_text
+
     yield from scrub_text.find(text)
 
 
@@ -101,7 +108,7 @@ def _in_scalar(scalar: scrub_json.Scalar) -> Iterator[Found]:
     else:
         yield from _pack(text)
     if not scalar.is_number:
-        yield from scrub_text.find(text)
+        yield from _cues(text)
 
 
 class Scrubber:

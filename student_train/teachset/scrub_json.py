@@ -13,7 +13,6 @@ from typing import Any
 from msgspec import Struct
 
 from student_train.teachset.placeholders import Kind
-from student_train.teachset.scrub_text import looks_like_name
 from student_train.teachset.scrub_words import (
     BESIDE_PERSONS,
     BESIDE_PLACES,
@@ -120,6 +119,8 @@ def _label(name: str, value: Any, parent: str, beside: frozenset[str]) -> Kind |
                 return None
             if person:
                 return "name"
+        from student_train.teachset.scrub_text import looks_like_name  # see `scrub._cues`
+
         values = value if isinstance(value, list) else [value]
         return "name" if all(isinstance(one, str) and looks_like_name(one) for one in values) and values else None
     if kind == "name" and isinstance(value, _Pairs):
