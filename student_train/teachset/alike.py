@@ -1,10 +1,10 @@
 """Which of many texts are alike, and which share a key, in little memory.
 
 What would grow with the texts is spilled to files that have no name: they are gone with the process, whatever ends it,
-so that no sketch of a text is left on a disk that the text is erased from. In memory is a part at a time, and per text
-one byte for every place of its sketch, through a mapped file.
+so that no sketch of a text is left on a disk that the text is erased from. In memory is a part at a time.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,14 +99,20 @@ class Alike:
             both = np.unique(joint(one, other))
             found.add(_part_of(mixed(both)), both)
         self._low.flush()
-        low = np.memmap(self._low, np.uint8, "r", shape=(self._count, ORDERS))
         for table in found.parts():
             both = np.unique(table[:, 0])
             for begin in range(0, len(both), 1 << 14):
                 one, other = apart(both[begin : begin + (1 << 14)])
-                close = similarity(low[one], low[other]) >= ALIKE
+                close = similarity(self._sketch(one), self._sketch(other)) >= ALIKE
                 yield one[close], other[close]
         found.close()
+
+    def _sketch(self, rows: Rows) -> NDArray[np.uint8]:
+        """(rows, ORDERS). Read, not mapped: what is mapped counts as memory."""
+        some, which = np.unique(rows, return_inverse=True)
+        file = self._low.fileno()
+        held = b"".join(os.pread(file, ORDERS, row * ORDERS) for row in some.tolist())
+        return np.frombuffer(held, np.uint8).reshape(-1, ORDERS)[which]
 
     def _containing(self) -> Iterator[tuple[Rows, Rows]]:
         found = Spill(self._folder, 2)

@@ -111,7 +111,7 @@ class Seen:
     def add(self, example: Example) -> None:
         source = example.source
         self.sources[source.kind] += 1
-        self.skills[example.skill] += 1
+        self.skills.update([example.skill] if example.skill else [])
         self.kinds[example.kind] += 1
         self.origins.add(source.origin)
         self.licences |= {source.licence} - {""}

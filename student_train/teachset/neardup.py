@@ -1,11 +1,12 @@
 """What of two texts is the same: sketches, small enough to be kept for every text of a set.
 
-Two are alike if their sets of runs of eight bytes overlap (Jaccard of at least `ALIKE`), after case, blanks and digits
-are levelled: the same thing said again. Of 64 random orders of all runs a sketch has each time the first one that the
-text has: two agree in as large a share of places as the sets overlap, with a standard error of at most 0.063 (Broder,
-On the resemblance and containment of documents, 1997); of each a byte is enough (Li and König, b-bit minwise hashing,
-2010). Only those are compared that agree in one of 16 bands of 4 (locality-sensitive hashing: Leskovec, Rajaraman,
-Ullman, Mining of Massive Datasets, 3.4): of texts that overlap by 0.8 one pair in 5,000 is missed.
+Two are alike if their sets of runs of eight bytes overlap (Jaccard), after case, blanks and digits are levelled: the
+same thing said again. Of 100 random orders of all runs a sketch has each time the first one that the text has: two
+agree in as large a share of places as the sets overlap, with a standard error of at most 0.05 (Broder, On the
+resemblance and containment of documents, 1997); of each a byte is enough (Li and König, b-bit minwise hashing, 2010).
+Only those are compared that agree in one of 20 bands of 5 (locality-sensitive hashing: Leskovec, Rajaraman, Ullman,
+Mining of Massive Datasets, 3.4). An estimate of `ALIKE` is enough, so that of pairs that really overlap by 0.8 about
+one in 90 is missed, and of those by 0.85 one in 9,000.
 
 Two are also alike if one has much of the other in it: at least `CONTAINED` of the runs of 13 words of the shorter one,
 by which training sets are searched for what models are tested on (Brown et al., Language Models are Few-Shot Learners,
@@ -24,11 +25,11 @@ from numpy.typing import NDArray
 
 from student_train.teachset.example import Example
 
-ALIKE, CONTAINED = 0.8, 0.5
-ORDERS, BANDS = 64, 16
+ALIKE, CONTAINED = 0.7, 0.5
+ORDERS, BANDS = 100, 20
 _RUN, _GRAM = 8, 13
 _MOST_GRAMS = 512  # kept of one text: those with the smallest hashes, so that two texts that share some keep the same
-_AT_ONCE = 1 << 14  # runs whose orders are in memory at a time: 4 MB
+_AT_ONCE = 1 << 14  # runs whose orders are in memory at a time: 7 MB
 
 U64 = NDArray[np.uint64]
 

@@ -1,5 +1,6 @@
 """Splits: together what belongs together, the same on every run, and never moved."""
 
+import math
 import random
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from faker import Faker
 
 from student_train.teachset.alike import Alike
 from student_train.teachset.example import Example, Source, Split
-from student_train.teachset.neardup import similarity, sketches
+from student_train.teachset.neardup import ALIKE, BANDS, ORDERS, similarity, sketches
 from student_train.teachset.split import Shares, divide
 from student_train.teachset.store import Entry, SetError, TeachingSet
 from student_train.teachset.verify import lines, verify
@@ -53,10 +54,23 @@ def test_an_estimate_is_near_the_truth() -> None:
         one, two = text.casefold(), " ".join(words).casefold()
         sets = [{each[at : at + 8] for at in range(len(each) - 7)} for each in (one, two)]
         errors.append(likeness(one, two) - len(sets[0] & sets[1]) / len(sets[0] | sets[1]))
-    assert abs(np.mean(errors)) < 0.03  # 60 estimates, each with a standard error of at most 0.063
-    assert np.std(errors) < 0.08
+    assert abs(np.mean(errors)) < 0.03  # 60 estimates, each with a standard error of at most 0.05
+    assert np.std(errors) < 0.065
     assert likeness("Order 123 is late", "order  987 is LATE") == 1
     assert likeness("Order 123 is late", "The weather is fine") < 0.2
+
+
+def test_few_of_those_that_are_alike_are_missed() -> None:
+    """What `neardup` says of its numbers: by the binomial distribution of places that agree."""
+
+    def missed(overlap: float) -> float:
+        agree = overlap + (1 - overlap) / 256
+        needed = math.ceil(ORDERS * (ALIKE * 255 / 256 + 1 / 256) - 1e-9)
+        too_few = sum(math.comb(ORDERS, n) * agree**n * (1 - agree) ** (ORDERS - n) for n in range(needed))
+        return too_few + (1 - overlap ** (ORDERS // BANDS)) ** BANDS
+
+    assert 1 / missed(0.8) == pytest.approx(90, rel=0.05)
+    assert 1 / missed(0.85) == pytest.approx(9000, rel=0.1)
 
 
 def likeness(one: str, other: str) -> float:
