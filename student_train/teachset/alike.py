@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from student_train.teachset.neardup import ALIKE, CONTAINED, ORDERS, U64, Sketches, mixed, similarity
 
-_PARTS = 16
+_PARTS, _GRAM_PARTS = 16, 128  # powers of two
 _NEIGHBOURS = 8
 """How many that follow are compared with each, of those that share a band or a run of words: all of up to nine; of more
 those that are nearest, by the next band or by their place."""
@@ -65,7 +65,7 @@ class Alike:
         self._folder = folder
         self._low = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - as long as this
         self._bands = Spill(folder, 3)
-        self._grams = Spill(folder, 2)
+        self._grams = Spill(folder, 2, _GRAM_PARTS)  # many more than bands
         self._runs: list[NDArray[np.uint16]] = []
         self._count = 0
 
@@ -77,7 +77,7 @@ class Alike:
         self._bands.add(
             _part_of(bands.ravel()), bands.ravel(), next_.ravel(), np.repeat(rows[found.words], bands.shape[1])
         )
-        self._grams.add(_part_of(found.grams), found.grams, rows[found.gram_of])
+        self._grams.add(_part_of(found.grams, _GRAM_PARTS), found.grams, rows[found.gram_of])
         self._runs.append(np.bincount(found.gram_of, minlength=len(rows)).astype(np.uint16))
 
     def pairs(self) -> Iterator[tuple[Rows, Rows]]:
@@ -157,8 +157,9 @@ class Keys:
         self._spill.close()
 
 
-def _part_of(keys: U64) -> U64:
-    return np.asarray(keys >> np.uint64(60))  # _PARTS are 4 bits
+def _part_of(keys: U64, parts: int = _PARTS) -> U64:
+    """By the highest bits."""
+    return np.asarray(keys >> np.uint64(65 - parts.bit_length()))
 
 
 def _neighbours(keys: U64, rows: U64) -> tuple[Rows, Rows]:
