@@ -35,8 +35,7 @@ def export(
         bar = task(bars, "examples", None)
         splits = tuple(split) if split else exporting.EXPORTED
         made = exporting.export(teaching, name, said, splits, lambda count: bars.update(bar, completed=count))  # type: ignore[arg-type]
-    rows = [[file.name, f"{file.rows}", f"{file.bytes}", file.sha256] for file in made.files]
-    table(["file", "examples", "bytes", "SHA-256"], rows)
+    table(["file", "examples", "bytes"], [[file.name, f"{file.rows:,}", f"{file.bytes:,}"] for file in made.files])
     if made.untaught:
         say(f"{made.untaught} examples have no answer that is taught, and are not in it.")
     word = "is there" if made.new else "was there, and is written again"

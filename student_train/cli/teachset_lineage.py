@@ -24,7 +24,7 @@ def lineage(
     source = found.source
     if source is not None:
         where = {"real_trace": "request", "synthetic": "generated as", "handcrafted": "written as"}[source.kind]
-        say(f"From {source.origin}: {where} {source.id}, {_when(source.at)}.")
+        say(f"From {source.origin}: {where} {source.id}{f', {_when(source.at)}' if source.at else ''}.")
     if found.erased is not None:
         say(f"Erased {_when(found.erased.at)}: {found.erased.about['why']}.")
     if found.made_from:

@@ -57,8 +57,8 @@ class File(Struct, frozen=True):
 
 class Facts(Struct, frozen=True):
     """Of one version. `number`: its place among the versions, from 1. `at`: seconds since the epoch, when it was noted;
-    `first_at`, `last_at`: when its examples were collected. `untaught`: examples that have no target, and are not in
-    it. `not_exported`: how many are in the holdout, or left out. `told`: the ledger's notes up to it, by kind, the
+    `first_at`, `last_at`: when its examples were collected, as far as they say; 0: none does. `untaught`: examples that
+    have no target, and are not in it. `not_exported`: how many are in the holdout, or left out. `told`: the ledger's notes up to it, by kind, the
     latest of each; `asked`: answers by teacher."""
 
     name: str
@@ -105,7 +105,7 @@ class Seen:
         self.bases: set[str] = set()
         self.tenants: set[str] = set()
         self.families: set[str] = set()
-        self.first_at, self.last_at = float("inf"), 0.0
+        self.first_at = self.last_at = 0.0
         self.until: float | None = None
 
     def add(self, example: Example) -> None:
@@ -118,7 +118,8 @@ class Seen:
         self.bases |= {source.legal_basis} - {""}
         self.tenants.add(source.tenant)
         self.families |= {example.family} - {""}
-        self.first_at, self.last_at = min(self.first_at, source.at), max(self.last_at, source.at)
+        if source.at:
+            self.first_at, self.last_at = min(self.first_at or source.at, source.at), max(self.last_at, source.at)
         if source.retention_until is not None:
             self.until = min(self.until or source.retention_until, source.retention_until)
 
@@ -208,6 +209,10 @@ def origin_words(of: Facts) -> str:
     return words
 
 
+def when_words(of: Facts) -> str:
+    return f"{day(of.first_at)} to {day(of.last_at)}" if of.last_at else "at no date that it says"
+
+
 def scrub_words(of: Facts) -> str:
     scan = of.told.get("scan", {})
     masked = f"Masked before anything was stored: {_counts(of.masked)}." if of.masked else "Nothing was masked."
@@ -253,7 +258,7 @@ def markdown(of: Facts, about: About) -> str:
         "What is of one person, session or template family, or nearly the same text, is in one split. Train, dev and "
         "calibration shape a model; gold compares teachers; the holdout measures students, and is in no export.",
         "## Where it is from",
-        f"Collected {day(of.first_at)} to {day(of.last_at)} from: {', '.join(of.origins)}. Tenants: {of.tenants}. "
+        f"Collected {when_words(of)} from: {', '.join(of.origins)}. Tenants: {of.tenants}. "
         f"Legal basis: {', '.join(of.bases) or 'none named'}. Licences of sources: "
         f"{', '.join(of.licences) or 'none named'}.",
         "## What is taught",

@@ -103,7 +103,7 @@ def croissant(of: Facts, about: About) -> str:
         "recordSet": [_records(file.name, file.split) for file in of.files if file.name.endswith(".parquet")],
         "rai:dataCollection": _plain(origin_words(of) + f" Collected from: {', '.join(of.origins)}."),
         "rai:dataCollectionType": sorted({_TYPES[kind] for kind in of.sources}),
-        "rai:dataCollectionTimeFrame": [day(of.first_at), day(of.last_at)],
+        **({"rai:dataCollectionTimeFrame": [day(of.first_at), day(of.last_at)]} if of.last_at else {}),
         "rai:dataPreprocessingProtocol": [scrub_words(of)],
         "rai:dataAnnotationProtocol": [teach_words(of), review_words(of)],
         "rai:annotationsPerItem": f"{sum(of.asked.values()):,} sampled answers, {of.reviews:,} reviews by people",
