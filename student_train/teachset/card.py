@@ -58,8 +58,8 @@ class File(Struct, frozen=True):
 class Facts(Struct, frozen=True):
     """Of one version. `number`: its place among the versions, from 1. `at`: seconds since the epoch, when it was noted;
     `first_at`, `last_at`: when its examples were collected, as far as they say; 0: none does. `untaught`: examples that
-    have no target, and are not in it. `not_exported`: how many are in the holdout, or left out. `told`: the ledger's notes up to it, by kind, the
-    latest of each; `asked`: answers by teacher."""
+    have no target, and are not in it. `not_exported`: how many are in the holdout, or left out. `told`: the ledger's
+    notes up to it, by kind, the latest of each; `asked`: answers by teacher."""
 
     name: str
     number: int
