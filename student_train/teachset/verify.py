@@ -1,5 +1,6 @@
 """Is a teaching set what its ledger says? Every line, and every text that has not been erased."""
 
+import hashlib
 import hmac
 import json
 import sqlite3
@@ -43,6 +44,7 @@ def verify(path: Path, show: Callable[[int], None] = lambda entries: None, noted
                     if looked.entries % _TELL == 0:
                         show(looked.entries)
             looked.end()
+            looked.exports()
             if missing is not None:
                 looked.problems.append(
                     f"ledger.jsonl: expected an entry with hash {noted}, there is none: a new chain?"
@@ -80,6 +82,7 @@ class _Looked:
         self.entries, self.records, self.erased = 0, 0, 0
         self.head = ledger.GENESIS
         self.problems: list[str] = []
+        self._versions: dict[str, dict[str, Any]] = {}
         self._db = sqlite3.connect(f"{(path / 'set.db').absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         self._seen = sqlite3.connect("", isolation_level=None)  # in a file of its own that nobody else sees
         self._seen.executescript("""
@@ -113,6 +116,7 @@ class _Looked:
             self._seen.execute("INSERT OR IGNORE INTO split VALUES (?, ?)", (id_, entry["about"]["split"]))
         elif kind == "version":
             self._root_of(entry)
+            self._versions[entry["about"]["name"]] = entry["about"].get("files", {})
         elif id_ is not None:
             row = (kind, id_, entry["seq"], entry.get("hmac"))
             self._seen.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", row)
@@ -149,6 +153,20 @@ class _Looked:
         self._same("splits", self.splits(), self._seen.execute("SELECT id, split FROM split ORDER BY id"))
         erased = self._db.execute("SELECT id FROM erased ORDER BY id")
         self._same("erased", erased, self._seen.execute("SELECT id FROM gone ORDER BY id"))
+
+    def exports(self) -> None:
+        """Of every version that has files here: are they those that were written?"""
+        for name, files in self._versions.items():
+            folder = self._path / "exports" / name
+            for file, told in files.items() if folder.is_dir() else ():
+                try:
+                    with (folder / file).open("rb") as held:
+                        found = hashlib.file_digest(held, "sha256").hexdigest()
+                except OSError as error:
+                    self.problems.append(f"exports/{name}/{file}: {error.strerror}")
+                    continue
+                if found != told["sha256"]:
+                    self.problems.append(f"exports/{name}/{file}: expected SHA-256 {told['sha256']}, got {found}")
 
     def _same(self, what: str, here: Iterable[Any], told: Iterable[Any]) -> None:
         for own, expected in zip_longest(here, told):

@@ -220,6 +220,21 @@ def test_an_export_goes_with_what_is_erased(tmp_path: Path) -> None:
     assert verify(path).problems == ()
 
 
+def test_a_changed_export_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    with filled(path) as teaching:
+        made = export(teaching)
+    assert verify(path).problems == ()
+    for name in ("train.jsonl", "gold.parquet"):
+        whole = (made.folder / name).read_bytes()
+        (made.folder / name).write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
+        assert [one.partition(": ")[0] for one in verify(path).problems] == [f"exports/v1/{name}"]
+        (made.folder / name).unlink()
+        assert [one.partition(": ")[0] for one in verify(path).problems] == [f"exports/v1/{name}"]
+        (made.folder / name).write_bytes(whole)
+    assert verify(path).problems == ()
+
+
 def test_the_command(tmp_path: Path) -> None:
     path = tmp_path / "set"
     TeachingSet.create(path).close()
