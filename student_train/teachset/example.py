@@ -28,11 +28,11 @@ class Source(Struct, frozen=True, omit_defaults=True):
 
 class Example(Struct, frozen=True, omit_defaults=True):
     """A prompt, scrubbed, and what is known of its answer. `messages`, `tools`, `response_format`: as an OpenAI chat
-    completion takes them. `person` and `session`: pseudonyms under the set's key, "" where none is known. `family`: of the template that
-    made it, "" for what no template made. `skill`: what teachers are compared by, such as an intent. `gold`: the right
-    answer, where a person or a rule gave one; `served`: what the app was answered, by `served_by` (role/model). `parent`:
-    the id of the example that this one was made from (`kind` says how), "" for one that came from outside: the two
-    share source, person, session and family, stay in one split and are erased together."""
+    completion takes them. `person` and `session`: pseudonyms under the set's key, "" where none is known. `family`: of
+    the template that made it, "" for what no template made. `skill`: what teachers are compared by, such as an intent.
+    `gold`: the right answer, where a person or a rule gave one; `served`: what the app was answered, by `served_by`
+    (role/model). `parent`: the id of the example that this one was made from (`kind` says how), "" for one that came
+    from outside: the two share source, person, session and family, stay in one split and are erased together."""
 
     id: str
     source: Source
@@ -58,7 +58,8 @@ class Candidate(Struct, frozen=True):
 
 
 class Position(Struct, frozen=True):
-    """One token of an answer: what came, the likeliest others, and `tail`: the log of the mass that none of them has."""
+    """One token of an answer: what came, the likeliest others, and `tail`: the log of the mass that none of them
+    has."""
 
     token: str
     logprob: float
@@ -85,7 +86,8 @@ class Answer(Struct, frozen=True, omit_defaults=True):
 
 
 class Target(Struct, frozen=True, omit_defaults=True):
-    """An answer that is taught, and its weight among those to the same prompt (they sum to 1). `teacher`: "" for gold."""
+    """An answer that is taught, and its weight among those to the same prompt (they sum to 1). `teacher`: "" for
+    gold."""
 
     content: str
     weight: float
