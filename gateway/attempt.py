@@ -18,6 +18,7 @@ from gateway.face.errors import (
     UPSTREAM_UNREACHABLE,
     ErrorKind,
 )
+from gateway.face.logprobs import Logprobs
 from gateway.face.sse import StreamWatch, read_answer, rewritten
 from gateway.upstream.faults import FaultKind, UpstreamFault
 from gateway.upstream.http1 import Headers
@@ -87,9 +88,11 @@ class Attempt:
         "first_token_at",
         "headers",
         "leg",
+        "logprobs",
         "outcome",
         "over",
         "relayed",
+        "reserved_at",
         "said",
         "serving",
         "status",
@@ -108,6 +111,8 @@ class Attempt:
         self.ask = ask
         self.upstream = upstream
         self.leg: Leg | None = None
+        self.logprobs: Logprobs | None = None  # set if they were asked for
+        self.reserved_at = 0.0  # its answer is good, and another's is waited for
         self.status = 0
         self.headers: Headers = []
         self.watch: StreamWatch | None = None  # set when the answer turns out to be a stream
@@ -260,6 +265,8 @@ class Attempt:
 
     def _take(self, watch: StreamWatch, events: bytes) -> None:
         mismatch: Mismatch | None = None
+        if self.logprobs is not None and events:
+            events = self.logprobs.events(events)
         if self._seam is not None and events:
             pieces: list[bytes] = []
             try:
@@ -303,12 +310,15 @@ class Attempt:
             self._finish()
 
     def _good(self, complete: bool) -> None:
+        if self.reserved_at:
+            return
         if complete and self._hold and self.said is not None and not self.said.lost:
             finding = self._relay.checked(self, self.said.as_answer())
             if finding is not None:
                 self._failed_check(finding)
                 return
-        self._relay.good(self)
+        if self.logprobs is None or not self._relay.deferred(self, self.logprobs):
+            self._relay.good(self)
 
     def _joined(self, chunk: dict[str, object]) -> dict[str, object] | None:
         assert self._seam is not None
@@ -356,7 +366,8 @@ class Attempt:
         if self.leg is not None:
             self.leg.succeeded()
             self.leg.expect_end()
-        self._relay.finish(self, mark=not watch.done and self._relay.request.endpoint.usage_option)
+        if self.serving:
+            self._relay.finish(self)
 
     def _whole(self, body: bytes) -> None:
         """An answer that is no stream."""
@@ -386,6 +397,9 @@ class Attempt:
             self.answer = (failures.in_stream_status(error), self.headers, body)
             self._fail(failures.of_event(error), Outcome.UPSTREAM_ERROR)
             return
+        if self.logprobs is not None:
+            body = self.logprobs.whole(body)
+            self.answer = (status, self.headers, body)
         if finding := self._relay.checked(self, body):
             self._failed_check(finding)
             return
@@ -393,7 +407,8 @@ class Attempt:
         self.over = True
         if self.leg is not None:
             self.leg.succeeded()
-        self._relay.good(self)
+        if self.logprobs is None or not self._relay.deferred(self, self.logprobs):
+            self._relay.good(self)
 
     def _failed_check(self, finding: str) -> None:
         if self.leg is not None:

@@ -6,6 +6,7 @@ from gateway.answering import reason_of
 from gateway.attempt import Attempt
 from gateway.exchange import Exchange, Outcome
 from gateway.intake import Admitted
+from gateway.scrutiny import Doubt
 from gateway.state import Gateway
 from router_policies.prices import cost_nano_usd
 from router_policies.routes import Role
@@ -23,6 +24,7 @@ def close(
     sent_at: float,
     done_at: float,
     now: float,
+    doubt: Doubt | None = None,
 ) -> Exchange:
     """The record of a request that `attempt` answered, or failed to. `done_at`: when the answer was whole, 0 if it
     never was. All are monotonic seconds."""
@@ -35,12 +37,15 @@ def close(
     if request.reservation is not None:
         used = [usage, *(leg.usage for leg in lost)]
         request.reservation.settle(sum(one.input + one.output for one in used))
-    if request.caught is not None:
+    caught = request.caught if doubt is None else doubt.caught
+    if caught is not None:
         own = cost if attempt.ask.candidate.role is Role.TEACHER else 0
-        request.caught.settle(own + sum(leg.cost_nano_usd for leg in lost if leg.role is Role.TEACHER))
+        caught.settle(own + sum(leg.cost_nano_usd for leg in lost if leg.role is Role.TEACHER))
     first = first_token_at if request.view.stream or first_token_at is None else now
     if first is not None and request.view.stream:
         gateway.first_token_took(request.decision.route.fallback, attempt.upstream.name, first - attempt.ask.since)
+    if doubt is not None and doubt.became is not None:
+        gateway.risk_metrics.deferral(request.decision.route.name, doubt.became)
     return Exchange(
         request_id=request.request_id,
         endpoint=request.endpoint.path,
@@ -61,4 +66,6 @@ def close(
         estimated=estimated,
         cost_nano_usd=cost,
         lost=lost,
+        sure=doubt.sure if doubt is not None else None,
+        deferral=doubt.became if doubt is not None else None,
     )

@@ -1,5 +1,6 @@
 """The record of a finished request: everything that later stages need of it."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from router_policies.attempts import Kind
 from router_policies.decide import Decision
 from router_policies.prices import Usage
+from router_policies.risk.deferral import Deferred
 from router_policies.routes import Role
 
 
@@ -50,7 +52,8 @@ class Exchange(msgspec.Struct, frozen=True):
     Times are seconds from the request's last byte in, monotonic. `ttft_s` is None when no token was relayed; without
     streaming it is the time of the whole answer. `overhead_s` is the part of the time that was the gateway's own.
     `estimated`: the upstream reported no usage, `usage` is a guess. `usage` and cost are of the call that answered;
-    those of others are in `lost`.
+    those of others are in `lost`. `sure`: the confidence of the student's answer, where it was looked at, and
+    `deferral` what became of that answer.
     """
 
     request_id: str
@@ -72,3 +75,17 @@ class Exchange(msgspec.Struct, frozen=True):
     estimated: bool
     cost_nano_usd: int
     lost: tuple[LostLeg, ...] = ()
+    sure: float | None = None
+    deferral: Deferred | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A student's answer that nobody got. `answer`: None if it was a stream and had not ended. `after_s`: from the
+    request's last byte until it was taken back."""
+
+    answer: bytes | None
+    usage: Usage
+    estimated: bool
+    cost_nano_usd: int
+    after_s: float

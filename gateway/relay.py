@@ -20,6 +20,7 @@ from gateway.after.shadows import HEADER, Sampled
 from gateway.answering import JSON, Client, our_headers, says_no_such_path
 from gateway.attempt import NEVER, Attempt
 from gateway.closing import close
+from gateway.continuing import continued
 from gateway.exchange import Outcome
 from gateway.face.errors import (
     SHUTTING_DOWN,
@@ -29,20 +30,20 @@ from gateway.face.errors import (
     ErrorKind,
 )
 from gateway.face.headers import forwarded, relayed
+from gateway.face.logprobs import Logprobs
 from gateway.face.openai import affinity, forwarded_parts, read_needs
 from gateway.face.sse import DONE
 from gateway.intake import Admitted
+from gateway.scrutiny import Doubt, checked, withheld_of
 from gateway.state import Gateway
 from gateway.upstream.upstream import Unavailable, Upstream
 from router_policies import failures
-from router_policies.attempts import Ask, Attempts, BreakOff, Cancel, Command, GiveUp, Kind
+from router_policies.attempts import Ask, Attempts, BreakOff, Cancel, Command, GiveUp, Kind, Serve
 from router_policies.failures import Failure, FailureKind
-from router_policies.rescue import Refusal, Seam, Transcript, continuation
-from router_policies.risk.rules import Band
-from router_policies.routes import Role
-from router_policies.verify import Verify, verify
+from router_policies.rescue import Seam, Transcript
+from router_policies.risk.deferral import Deferred
+from router_policies.routes import Candidate, Role
 
-_FULL = Verify()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,6 +58,7 @@ class Relay:
         "_begun",
         "_committed",
         "_current",
+        "_doubt",
         "_ended",
         "_first_token_at",
         "_gateway",
@@ -83,6 +85,7 @@ class Relay:
         self.client = client
         self.request = request
         self.strip_usage = bool(view.stream) and request.endpoint.usage_option and not view.asks_usage
+        self._doubt = Doubt.of(request, route.deferral) if route.deferral is not None else None
         sampled = self._sampled = gateway.shadows.sample(request) if route.shadow is not None else None
         begun = self._begun = _begun(gateway, request, sampled) if route.capture is not None else None
         self._tapes: tuple[Tape, ...] = () if sampled is None else (sampled.tape,)
@@ -152,8 +155,10 @@ class Relay:
     def deadline(self, now: float) -> None:
         """`due_at` has passed: one of the deadlines has, or what came meanwhile has put it off."""
         if now >= self._total_at:
-            self._out_of_time()
-            return
+            if not self.attempts.in_reserve:
+                self._out_of_time()
+                return
+            self._run(self.attempts.settle())
         for attempt in list(self._legs):
             if now >= attempt.due_at(now):
                 attempt.missed()
@@ -175,18 +180,16 @@ class Relay:
 
     def checked(self, attempt: Attempt, answer: bytes) -> str | None:
         """What is wrong with a whole answer, None if nothing is or nothing was asked for."""
-        request = self.request
-        judged = request.decision.judged
-        what = request.decision.route.fallback.verify
-        if what is None and judged is not None and attempt.ask.candidate.role is Role.STUDENT:
-            what = _FULL if judged.band is not Band.LOW else None
-        if what is None or not request.view.asks_for_format:
-            return None
-        finding = verify(request.endpoint.path, request.body, answer, what)
-        if finding is None:
-            return None
-        self._gateway.metrics.failed_check(request.decision.route.name, attempt.upstream.name, finding.kind)
-        return f"{finding.kind} at {finding.path}: {finding.detail}"
+        return checked(self._gateway, self.request, attempt, answer)
+
+    def deferred(self, attempt: Attempt, logprobs: Logprobs) -> bool:
+        """Whether a good answer is kept back, since its model was not sure of it, and the teacher is asked."""
+        doubt, route = self._doubt, self.request.decision.route
+        if doubt is None or not doubt.defers(self._gateway, self.request, logprobs):
+            return False
+        attempt.reserved_at = now = monotonic()
+        self._run(self.attempts.deferred(attempt.ask.leg, Candidate(route.teacher, Role.TEACHER), now))
+        return True
 
     def good(self, attempt: Attempt) -> None:
         """An attempt's answer is good: it is served."""
@@ -218,11 +221,11 @@ class Relay:
         for tape in self._tapes:
             tape.add(body)
 
-    def finish(self, attempt: Attempt, *, mark: bool) -> None:
-        """The served stream is whole. `mark`: it lacks the end mark."""
+    def finish(self, attempt: Attempt) -> None:
+        """The served stream is whole."""
         done_at = monotonic()
-        if mark:
-            self.write(DONE)
+        if attempt.watch is not None and not attempt.watch.done and self.request.endpoint.usage_option:
+            self.write(DONE)  # which it lacks
         self.client.finish()
         self._end(Outcome.OK, attempt.status, done_at)
 
@@ -245,6 +248,8 @@ class Relay:
                     self._legs[leg].drop(Outcome.CANCELLED)
                 case GiveUp(leg):
                     self._give_up(self._legs[leg])
+                case Serve(leg):
+                    self._serve_reserve(self._legs[leg])
                 case BreakOff():
                     self._end_broken()
 
@@ -263,8 +268,13 @@ class Relay:
         self._legs.append(attempt)
         if not self._committed:
             self._current = attempt
+        asks = None
+        if self._doubt is not None and (logprobs := self._doubt.watch(request, ask)) is not None:
+            attempt.logprobs, asks = logprobs, self._doubt.asks
         if body is None:
-            body = forwarded_parts(request.body, request.view, upstream.model, ask_usage=self.strip_usage)
+            body = forwarded_parts(
+                request.body, request.view, upstream.model, ask_usage=self.strip_usage, logprobs=asks
+            )
         lines = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
             forwarded(request.headers),
             request.request_id.encode(),
@@ -283,24 +293,9 @@ class Relay:
         self.due_at = min(self.due_at, self._next_due(ask.since))
 
     def _continued(self, upstream: Upstream) -> tuple[Seam, list[bytes]] | None:
-        """How another upstream is asked to go on with what was said; None if it cannot be."""
-        said = self.said
-        if said is None:
+        if self.said is None:
             return None
-        try:
-            request = msgspec.json.decode(self.request.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        first = self._told.watch if self._told is not None else None
-        sent = (first.tokens if first is not None else 0) + sum(attempt.relayed for attempt in self._legs)
-        asked = continuation(self.request.endpoint.path, request, said, upstream.capabilities.continues, sent)
-        if isinstance(asked, Refusal):
-            return None
-        body = {**asked.request, "model": upstream.model}
-        if self.strip_usage:
-            options = body.get("stream_options")
-            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-        return Seam(said, asked.mode), [_encode(body)]
+        return continued(self.request, upstream, self.said, self._told, self._legs, ask_usage=self.strip_usage)
 
     def _next_due(self, now: float) -> float:
         due = min(self._total_at, self.attempts.due_at)
@@ -351,6 +346,22 @@ class Relay:
                 headers += b"retry-after: %d\r\n" % max(1, round(failure.retry_after_s + 0.5))
             self._respond(kind.status, headers, ApiError(kind, message).body)
             self._end(attempt.outcome, kind.status)
+
+    def _serve_reserve(self, attempt: Attempt) -> None:
+        """The teacher has no better one."""
+        assert self._doubt is not None
+        self._doubt.became = Deferred.FAILED
+        self._current = attempt
+        self._first_token_at = attempt.first_token_at or monotonic()
+        if attempt.answer is not None:
+            self._answer(attempt, *attempt.answer)
+            return
+        self._committed = True
+        self.said = attempt.said
+        self.client.begin(attempt.status, relayed(attempt.headers) + our_headers(self.request, attempt))
+        self.write(attempt.serve())
+        if attempt.over:
+            self.finish(attempt)
 
     def _serve_unverified(self, attempt: Attempt) -> None:
         """A held stream that failed its check, and there is no better one."""
@@ -416,13 +427,15 @@ class Relay:
             sent_at=self._sent_at,
             done_at=done_at or 0.0,
             now=now,
+            doubt=self._doubt,
         )
         gateway.record(exchange)
         if self._begun is not None:
             pair_id = self._sampled.compared_as if self._sampled is not None else None
             gateway.captures.offer(self._begun, request, exchange, pair_id)
         if self._sampled is not None:
-            gateway.shadows.offer(self._sampled, request, exchange, gateway.revision)
+            withheld = withheld_of(request, self._legs) if exchange.kind is Kind.DEFERRAL else None
+            gateway.shadows.offer(self._sampled, request, exchange, gateway.revision, withheld)
         self._legs.clear()  # they refer to this relay, which would otherwise wait for the garbage collector
         self._current = self._told = None
 

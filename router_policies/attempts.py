@@ -6,6 +6,8 @@ ends, every path uses something up: a candidate is asked once, and again only wh
 - Before an answer is served a failure is invisible to the client: the same upstream is tried again where that can
   help, then the next one is asked. With `hedge_after_s` the next one is asked early, and the first good answer wins.
 - Once part of an answer has gone out, another upstream can only continue it (`mid_stream`).
+- A good answer may be kept in reserve while the teacher is asked for a better one (`deferred`). That one is served, or
+  else, whatever goes wrong, the one in reserve: there is no retry, and nobody else is asked.
 - What the request itself is to blame for is passed on: asking elsewhere would change the answer, not mend it.
 
     attempts = Attempts(candidates, fallback, ...)
@@ -31,12 +33,14 @@ _RETRIED = frozenset({FailureKind.CONNECT, FailureKind.HTTP_5XX, FailureKind.HTT
 
 
 class Kind(StrEnum):
-    """What a leg is asked for. `RESCUE`: to go on with an answer that broke."""
+    """What a leg is asked for. `RESCUE`: to go on with an answer that broke. `DEFERRAL`: for a better answer than one
+    that is kept in reserve."""
 
     PRIMARY = "primary"
     FALLBACK = "fallback"
     HEDGE = "hedge"
     RESCUE = "rescue"
+    DEFERRAL = "deferral"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,17 @@ class GiveUp(msgspec.Struct, frozen=True, gc=False):
     leg: int
 
 
+class Serve(msgspec.Struct, frozen=True, gc=False):
+    """Serve leg `leg`, whose answer was kept in reserve: nobody has a better one."""
+
+    leg: int
+
+
 class BreakOff(msgspec.Struct, frozen=True, gc=False):
     """Tell the client, inside the stream, that it will not get the rest."""
 
 
-Command = Ask | Cancel | GiveUp | BreakOff
+Command = Ask | Cancel | GiveUp | Serve | BreakOff
 _NOTHING: tuple[Command, ...] = ()
 _NEVER = float("inf")
 
@@ -96,6 +106,7 @@ class Attempts:
 
     __slots__ = (
         "_asked",
+        "_asked_already",
         "_blamed",
         "_candidates",
         "_capabilities",
@@ -106,6 +117,7 @@ class Attempts:
         "_needs",
         "_next_at",
         "_open",
+        "_reserve",
         "_retries",
         "_retry",
         "_retry_at",
@@ -140,6 +152,8 @@ class Attempts:
         self._asked = -1  # the last leg that failed after it was really asked
         self._unverified = -1  # the last leg whose whole answer failed the check: better than none
         self._blamed: Candidate | None = None  # whose context was too short
+        self._reserve = -1  # the leg whose answer is kept
+        self._asked_already: Candidate | None = None  # out of its turn, for a better answer
         self.serving: int | None = None
 
     @property
@@ -148,8 +162,13 @@ class Attempts:
 
     @property
     def another(self) -> bool:
-        """Whether somebody else could still be asked: then nobody is waited for to the end."""
-        return self._next_at < len(self._candidates)
+        """Whether somebody else could still be asked, or has answered: then nobody is waited for to the end."""
+        return self._next_at < len(self._candidates) or self._reserve >= 0
+
+    @property
+    def in_reserve(self) -> bool:
+        """Whether there is an answer that could be served."""
+        return self._reserve >= 0
 
     def start(self, now: float, hedge_after_s: float | None = None) -> tuple[Command, ...]:
         """Ask the primary; and the next one too if no answer has begun after `hedge_after_s`."""
@@ -161,6 +180,7 @@ class Attempts:
     def good(self, leg: int) -> tuple[Command, ...]:
         """A leg has its first token, or its whole answer: it is the one that is served."""
         self.serving = leg
+        self._reserve = -1
         self._retry = None
         self._retry_at = self._hedge_at = _NEVER
         if len(self._open) == 1:
@@ -168,6 +188,20 @@ class Attempts:
         lost = tuple(Cancel(other) for other in self._open if other != leg)
         self._open = {leg: self._open[leg]}
         return lost
+
+    def deferred(self, leg: int, teacher: Candidate, now: float) -> tuple[Command, ...]:
+        """A leg's answer is good, but the teacher's may be better: it is asked, if it is not already."""
+        self._reserve = leg
+        self._retry, self._retry_at, self._hedge_at = None, _NEVER, _NEVER
+        self._asked_already = teacher
+        if any(ask.candidate == teacher for ask in self._open.values()):
+            return _NOTHING
+        return (self._ask(teacher, Kind.DEFERRAL, now, None),)
+
+    def settle(self) -> tuple[Command, ...]:
+        """Serve what is in reserve: nothing better is waited for any longer."""
+        leg = self._reserve
+        return (*self.good(leg), Serve(leg))
 
     def due(self, now: float) -> tuple[Command, ...]:
         """`due_at` has passed: a back-off is over, or a hedge is due."""
@@ -184,6 +218,12 @@ class Attempts:
     def failed(self, leg: int, failure: Failure, now: float) -> tuple[Command, ...]:
         """A leg is over without a good answer, or broke off while it was served."""
         ask = self._open.pop(leg)
+        if leg == self._reserve:
+            self._reserve = -1
+            if self._open:  # the better answer is on its way
+                return _NOTHING
+        elif self._reserve >= 0:
+            return self.settle()
         if failure.kind not in NOT_ASKED or self._asked < 0:
             self._asked = leg
         if failure.kind is FailureKind.CONTEXT_LENGTH:
@@ -252,6 +292,8 @@ class Attempts:
         while self._next_at < len(self._candidates):
             candidate = self._candidates[self._next_at]
             self._next_at += 1
+            if candidate == self._asked_already:
+                continue
             capabilities = self._capabilities(candidate)
             if not able(capabilities, self._needs()):
                 continue

@@ -18,6 +18,7 @@ from router_policies.verify import Verify
 
 if TYPE_CHECKING:
     from router_policies.capture import Capture
+    from router_policies.risk.deferral import Deferral
     from router_policies.risk.judged import RouteRisk
     from router_policies.shadow import Shadow
 
@@ -111,9 +112,10 @@ class Route:
 
     `student_percent` is in [0, 100]. `sticky` lists key sources, the first present wins: `header:NAME`, `user`, `key`;
     another `salt` draws all sessions anew. `force` is the kill switch: that role answers, whatever else is set.
-    `risk`: None where no request's risk is looked at. `version` counts the live changes made to the route; 0 is the
-    config file as it stands. `plans` has who is asked, in order, when a role is the primary; `careful` when it is the
-    teacher because of a request's risk: last the student, where it may stand in for the teacher, else never.
+    `risk`: None where no request's risk is looked at; `deferral`: None where nobody asks how sure the student was.
+    `version` counts the live changes made to the route; 0 is the config file as it stands. `plans` has who is asked, in
+    order, when a role is the primary; `careful` when it is the teacher because of a request's risk: last the student,
+    where it may stand in for the teacher, else never.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Route:
     shadow: "Shadow | None" = None
     capture: "Capture | None" = None
     risk: "RouteRisk | None" = None
+    deferral: "Deferral | None" = None
     version: int = 0
     plans: Mapping[Role, tuple[Candidate, ...]] = field(init=False, compare=False, repr=False)
     careful: tuple[Candidate, ...] = field(init=False, compare=False, repr=False)

@@ -18,9 +18,9 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-def asked(endpoint: Endpoint, body: bytes, model: str, *, stream: bool) -> bytes | None:
+def asked(endpoint: Endpoint, body: bytes, model: str, *, stream: bool, logprobs: bytes | None = None) -> bytes | None:
     """What to send to a model by this name for a request with this body; None if it may not be asked a second time, or
-    cannot be read. Streams are asked for their usage."""
+    cannot be read. Streams are asked for their usage. `logprobs`: what that is set to, if to anything."""
     try:
         found: dict[str, Any] = dict(_members(body))
         for name in _LOOKED_INTO:
@@ -32,6 +32,8 @@ def asked(endpoint: Endpoint, body: bytes, model: str, *, stream: bool) -> bytes
     if request is None:
         return None
     request["model"] = model
+    if logprobs is not None:
+        request["logprobs"] = msgspec.Raw(logprobs)
     if stream and endpoint.usage_option:
         options = request.get("stream_options")
         request["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}

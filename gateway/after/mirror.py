@@ -14,14 +14,16 @@ import msgspec
 
 from gateway.after.asking import INLINE_BYTES, asked
 from gateway.after.call import Answered, call
-from gateway.after.sample import Model, Models, Pair, Record, Sample, Side
+from gateway.after.sample import Models, Pair, Record, Sample, Side
 from gateway.after.scorer import ScorerError
-from gateway.exchange import Exchange, Outcome
+from gateway.exchange import Outcome, Withheld
+from gateway.face.logprobs import Logprobs, can_be_judged, to_ask
 from gateway.face.openai import EMBEDDINGS, Endpoint
 from gateway.upstream.upstream import Upstream
 from router_policies.attempts import Kind
+from router_policies.risk.deferral import Deferral
 from router_policies.routes import Role, Route
-from router_policies.shadow import Arm, Reason, Shadow, calls
+from router_policies.shadow import Arm, Reason, Shadow
 
 _log = logging.getLogger(__name__)
 _CHANGED = "the route's models were changed before it could be compared"
@@ -144,7 +146,7 @@ class Mirror:
             return Reason.BODY_TOO_LARGE
         if self.paused:
             return Reason.DISABLED
-        if not all(setting.usable(role) for role in calls(sample.drawn.arms, exchange.role)):
+        if not all(setting.usable(role) for role in sample.to_ask):
             return Reason.CIRCUIT_OPEN
         if not self._ear.within_budget(setting.route.name, shadow.max_nano_usd_per_day):
             return Reason.BUDGET
@@ -202,15 +204,20 @@ class Mirror:
         none."""
         served = sample.exchange.role
         had: dict[Role, list[tuple[Side, bytes]]] = {Role.STUDENT: [], Role.TEACHER: []}
-        had[served].append((_served(sample.exchange, sample.models[served]), sample.answer))
-        for role in calls(sample.drawn.arms, served):
+        had[served].append((_served(sample), sample.answer))
+        if sample.withheld is not None and sample.withheld.answer is not None:
+            had[Role.STUDENT].append((_withheld(sample, sample.withheld), sample.withheld.answer))
+            if Arm.AB in arms:  # the pair is there, without a call
+                await self._end(sample, Arm.AB, had)
+                del arms[Arm.AB]
+        for role in sample.to_ask:
             if not arms:
                 break
             answered = await self._ask(sample, role)
             if answered.failed is None:
-                had[role].append((_mirrored(answered, sample.models[role]), answered.body))
+                had[role].append(_mirrored(sample, answered, role))
             for arm in _over(arms, had, answered, role):
-                await self._end(sample, arm, had, answered)
+                await self._end(sample, arm, had, answered.failed, answered.detail)
                 del arms[arm]
         return Reason.SHADOW_FAILED
 
@@ -227,7 +234,9 @@ class Mirror:
         upstream = setting.upstreams[role]
         endpoint, stream = sample.endpoint, bool(sample.view.stream)
         if len(sample.body) <= INLINE_BYTES:
-            body = asked(endpoint, sample.body, upstream.model, stream=stream)
+            measured = role is Role.STUDENT and _policy(sample) is not None
+            logprobs = to_ask(endpoint, sample.view) if measured else None
+            body = asked(endpoint, sample.body, upstream.model, stream=stream, logprobs=logprobs)
         else:
             try:
                 body = await self._ear.asked(endpoint, sample.body, upstream.model, stream=stream)
@@ -255,10 +264,15 @@ class Mirror:
         )
 
     async def _end(
-        self, sample: Sample, arm: Arm, had: Mapping[Role, list[tuple[Side, bytes]]], answered: Answered
+        self,
+        sample: Sample,
+        arm: Arm,
+        had: Mapping[Role, list[tuple[Side, bytes]]],
+        failed: Reason | None = None,
+        detail: str = "",
     ) -> None:
-        record = sample.record(arm, answered.failed, answered.detail)
-        if answered.failed is not None:
+        record = sample.record(arm, failed, detail)
+        if failed is not None:
             self._ear.told(record)
             return
         first = had[Role.TEACHER if arm is Arm.AA else Role.STUDENT][0]
@@ -282,22 +296,57 @@ def _over(
     return over
 
 
-def _served(exchange: Exchange, model: Model) -> Side:
+def _policy(sample: Sample) -> Deferral | None:
+    """By which the student's confidence is measured, None if it is not."""
+    route = sample.exchange.decision.route
+    return route.deferral if can_be_judged(route, sample.endpoint, sample.view) else None
+
+
+def _served(sample: Sample) -> Side:
+    exchange = sample.exchange
+    began_s = sample.withheld.after_s if sample.withheld is not None else 0.0  # before that somebody else was asked
+    students = exchange.role is Role.STUDENT
     return Side(
         upstream=exchange.upstream,
-        model=model.model,
-        revision=model.revision,
+        model=sample.models[exchange.role].model,
+        revision=sample.models[exchange.role].revision,
         served=True,
-        ttft_s=exchange.ttft_s,
-        ttlt_s=exchange.ttlt_s,
+        ttft_s=None if exchange.ttft_s is None else exchange.ttft_s - began_s,
+        ttlt_s=exchange.ttlt_s - began_s,
         usage=exchange.usage,
         estimated=exchange.estimated,
         cost_nano_usd=exchange.cost_nano_usd,
+        **(_confidence(sample, exchange.sure) if students else {}),
     )
 
 
-def _mirrored(answered: Answered, model: Model) -> Side:
+def _withheld(sample: Sample, withheld: Withheld) -> Side:
+    model = sample.models[Role.STUDENT]
     return Side(
+        upstream=model.upstream,
+        model=model.model,
+        revision=model.revision,
+        served=False,
+        ttft_s=withheld.after_s,
+        ttlt_s=withheld.after_s,
+        usage=withheld.usage,
+        estimated=withheld.estimated,
+        cost_nano_usd=withheld.cost_nano_usd,
+        **_confidence(sample, sample.exchange.sure),
+    )
+
+
+def _mirrored(sample: Sample, answered: Answered, role: Role) -> tuple[Side, bytes]:
+    """The answer of a mirrored call, as the client would have got it."""
+    body, sure = answered.body, None
+    policy = _policy(sample) if role is Role.STUDENT else None
+    if policy is not None:
+        logprobs = Logprobs(sample.endpoint, strips=to_ask(sample.endpoint, sample.view) is not None)
+        body = logprobs.events(body) if sample.view.stream else logprobs.whole(body)
+        held = sample.exchange.decision.route.fallback.hold + 1 if sample.view.stream else None
+        sure = policy.confidence(logprobs.values[:held])
+    model = sample.models[role]
+    side = Side(
         upstream=model.upstream,
         model=model.model,
         revision=model.revision,
@@ -307,4 +356,11 @@ def _mirrored(answered: Answered, model: Model) -> Side:
         usage=answered.usage,
         estimated=answered.estimated,
         cost_nano_usd=answered.cost_nano_usd,
+        **_confidence(sample, sure),
     )
+    return side, body
+
+
+def _confidence(sample: Sample, sure: float | None) -> dict[str, float]:
+    policy = sample.exchange.decision.route.deferral
+    return {"sure": sure, "quantile": policy.quantile} if sure is not None and policy is not None else {}

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Withheld
 from gateway.face.openai import Endpoint, RequestView
 from router_policies.decide import SPLIT
 from router_policies.opinions import Opinion
 from router_policies.prices import Usage
 from router_policies.routes import Role
-from router_policies.shadow import DEFAULT, Arm, Drawn, Reason, strata
+from router_policies.shadow import DEFAULT, Arm, Drawn, Reason, calls, strata
 
 
 class Tape:
@@ -56,7 +56,8 @@ def evidence_key(student: "Model | Side", teacher: "Model | Side", pack: str) ->
 class Sample:
     """A request that was drawn, and how its primary ended. `body` is as the client sent it: nothing on the primary's
     way can have changed it. `truncated`: the answer was too large to be kept. `began_at`: seconds since the epoch.
-    `models`: those of the route when the request began."""
+    `models`: those of the route when the request began. `withheld`: what the student had said, if the teacher's answer
+    was served instead for that."""
 
     pair_id: str
     drawn: Drawn
@@ -70,10 +71,19 @@ class Sample:
     truncated: bool
     began_at: float
     revision: int
+    withheld: Withheld | None = None
 
     @property
     def size(self) -> int:
-        return len(self.body) + len(self.answer)
+        withheld = self.withheld.answer if self.withheld is not None else None
+        return len(self.body) + len(self.answer) + len(withheld or b"")
+
+    @property
+    def to_ask(self) -> tuple[Role, ...]:
+        """Who is asked again, in order: not the student for an answer that is there."""
+        has_pair = self.withheld is not None and self.withheld.answer is not None
+        arms = {arm: chance for arm, chance in self.drawn.arms.items() if not (has_pair and arm is Arm.AB)}
+        return calls(arms, self.exchange.role)
 
     def record(self, arm: Arm, reason: Reason | None, detail: str = "") -> "Record":
         """The record of one arm, without a pair as yet."""
@@ -107,7 +117,8 @@ class Sample:
 
 class Side(msgspec.Struct, frozen=True):
     """One answer of a pair, and the model that gave it. Times are seconds from the request, or from when the mirror was
-    sent; `served`: it is the one that the client got."""
+    sent; `served`: it is the one that the client got. `sure`: a student's confidence, the `quantile` of its tokens'
+    log-probabilities, where the route asks for it."""
 
     upstream: str
     model: str
@@ -118,6 +129,8 @@ class Side(msgspec.Struct, frozen=True):
     usage: Usage
     estimated: bool
     cost_nano_usd: int
+    sure: float | None = None
+    quantile: float | None = None
 
 
 class Record(msgspec.Struct, frozen=True):

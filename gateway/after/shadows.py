@@ -25,7 +25,7 @@ from gateway.after.scorer import Scorer, ScorerError
 from gateway.after.spending import Spending
 from gateway.after.upstreams import OwnUpstreams
 from gateway.config import Config
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Withheld
 from gateway.face.openai import Endpoint
 from gateway.stores.pairs import Caps
 from gateway.telemetry.opinions import OpinionMetrics
@@ -142,15 +142,29 @@ class Shadows:
             return None
         return Sampled(f"{self._boot}-{next(self._number)}", drawn, setting.models, Tape(shadow.max_body_bytes))
 
-    def offer(self, sampled: Sampled, request: "Admitted", exchange: Exchange, revision: int) -> None:
+    def offer(
+        self,
+        sampled: Sampled,
+        request: "Admitted",
+        exchange: Exchange,
+        revision: int,
+        withheld: Withheld | None = None,
+    ) -> None:
         """A drawn request has ended, however. Never waits, never raises: its client has nothing to do with this."""
         try:
-            self._offer(sampled, request, exchange, revision)
+            self._offer(sampled, request, exchange, revision, withheld)
         except Exception:
             _log.exception("request %s could not be mirrored", exchange.request_id)
             self.on_compared(sampled.pair_id, False)
 
-    def _offer(self, sampled: Sampled, request: "Admitted", exchange: Exchange, revision: int) -> None:
+    def _offer(
+        self,
+        sampled: Sampled,
+        request: "Admitted",
+        exchange: Exchange,
+        revision: int,
+        withheld: Withheld | None,
+    ) -> None:
         route = exchange.decision.route.name
         sample = Sample(
             pair_id=sampled.pair_id,
@@ -165,6 +179,7 @@ class Shadows:
             truncated=sampled.tape.full,
             began_at=time() - exchange.ttlt_s,
             revision=revision,
+            withheld=withheld,
         )
         for arm in sampled.drawn.arms:
             self._metrics.sampled(route, arm)

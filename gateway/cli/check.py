@@ -22,7 +22,7 @@ from router_policies.risk.judged import RouteRisk
 from router_policies.risk.net import Decay, SafetyNet, TeacherDown
 from router_policies.rollout.plan import Gate, Plan
 from router_policies.rollout.step import duration
-from router_policies.routes import Deadlines, Role, Route
+from router_policies.routes import Deadlines, MidStream, Role, Route
 from router_policies.shadow import Shadow
 
 Facts = Iterable[tuple[str, str]]
@@ -110,6 +110,7 @@ def _route(route: Route, written: config.RouteConfig) -> Facts:
     if route.risk is not None:
         yield "safety_net", _safety_net(route.risk.net)
     yield "shadow", _shadow(route.shadow)
+    yield "deferral", _deferral(route)
     yield "rollout", _rollout(written.plan())
 
 
@@ -140,6 +141,27 @@ def _rollout(plan: Plan | None) -> str:
         )
     if dry := ", ".join(check.name for check in plan.checks if check.dry_run):
         told.append(f"only shown: {dry}")
+    return "\n".join(told)
+
+
+def _deferral(route: Route) -> str:
+    policy = route.deferral
+    if policy is None:
+        return "none: the student's answers are served, however unsure it is of them"
+    held = route.fallback.mid_stream is MidStream.HOLD
+    what = f"and streams, after {route.fallback.hold} tokens" if held else "but no streams (mid_stream: hold:N)"
+    told = [f"chat and completions, {what}"]
+    measured = f"the {100 * policy.quantile:g} % quantile of the tokens' log-probabilities"
+    if policy.threshold is None:
+        told.append(f"{measured} is noted; nothing is deferred: threshold is not set")
+        return "\n".join(told)
+    told.append(f"the teacher answers instead if {measured} is below {policy.threshold:g}, or the student tells none")
+    if policy.min_tokens > 1:
+        told.append(f"answers of fewer than {policy.min_tokens} tokens are served as they are")
+    net = ", and within the net's caps" if route.risk is not None and route.risk.net is not None else ""
+    told.append(
+        f"at most {policy.max_concurrent} at once, per worker{net}; beyond, or if it fails: the student's answer"
+    )
     return "\n".join(told)
 
 

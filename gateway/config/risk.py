@@ -14,6 +14,7 @@ from gateway.config.values import Count, Flag, Model, Usd
 from gateway.packs import read_risk_pack_text, risk_pack_text
 from router_policies.checks.pack import PackError
 from router_policies.prices import NANO_USD_PER_USD
+from router_policies.risk.deferral import Deferral
 from router_policies.risk.judged import RouteRisk
 from router_policies.risk.net import Decay, SafetyNet, TeacherDown
 from router_policies.risk.policy_model import PolicyModel, PolicyModelError, read_policy_model
@@ -161,3 +162,18 @@ class SafetyNetConfig(Model):
             max_nano_usd_per_day=None if cap is None else int(cap * NANO_USD_PER_USD),
             teacher_down=self.teacher_down,
         )
+
+
+_DEFERRAL = Deferral()
+
+
+class DeferralConfig(Model):
+    """`router_policies.risk.deferral.Deferral`, as people write it. Nothing but people changes the threshold."""
+
+    quantile: Annotated[Probability, Field(lt=1)] = _DEFERRAL.quantile
+    threshold: Annotated[float, Field(strict=True, lt=0, allow_inf_nan=False)] | None = _DEFERRAL.threshold
+    min_tokens: Annotated[Count, Field(ge=1, le=10_000)] = _DEFERRAL.min_tokens
+    max_concurrent: Annotated[Count, Field(ge=1)] = _DEFERRAL.max_concurrent
+
+    def deferral(self) -> Deferral:
+        return Deferral(self.quantile, self.threshold, self.min_tokens, self.max_concurrent)

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from gateway.config.capture import CaptureConfig
 from gateway.config.problems import cut
-from gateway.config.risk import RiskConfig, SafetyNetConfig
+from gateway.config.risk import DeferralConfig, RiskConfig, SafetyNetConfig
 from gateway.config.rollout import RolloutConfig
 from gateway.config.shadow import ShadowConfig
 from gateway.config.values import Flag, Model, Percent, Seconds
@@ -100,6 +100,7 @@ class RouteConfig(Model):
     capture: CaptureConfig | None = None
     risk: RiskConfig | None = None
     safety_net: SafetyNetConfig | None = None
+    deferral: DeferralConfig | None = None
     rollout: RolloutConfig | None = None
     packs: list[Annotated[str, Field(min_length=1)]] = Field(default=["default"], min_length=1)
 
@@ -148,5 +149,6 @@ class RouteConfig(Model):
             shadow=self.shadow.shadow() if self.shadow is not None else None,
             capture=self.capture.capture() if self.capture is not None else None,
             risk=self.risk.risk(self.safety_net) if self.risk is not None else None,
+            deferral=self.deferral.deferral() if self.deferral is not None else None,
             version=version,
         )

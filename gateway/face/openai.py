@@ -43,6 +43,7 @@ class RequestView(msgspec.Struct, frozen=True, gc=False):
     model: str | msgspec.UnsetType = msgspec.UNSET
     stream: bool | None = None
     stream_options: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    logprobs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     n: object = None
     tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     response_format: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -114,8 +115,11 @@ def read_request(body: bytes) -> RequestView:
     return view
 
 
-def forwarded_parts(body: bytes, view: RequestView, model: str, *, ask_usage: bool) -> list[bytes]:
-    """The body to forward, as parts to join: `model` in place of the route's name, and usage asked for if `ask_usage`.
+def forwarded_parts(
+    body: bytes, view: RequestView, model: str, *, ask_usage: bool, logprobs: bytes | None = None
+) -> list[bytes]:
+    """The body to forward, as parts to join: `model` in place of the route's name, usage asked for if `ask_usage`, and
+    what `logprobs` is set to, if to anything.
 
     All other bytes stay as they came, unless a key is written in a way that hides it (`"mod\\u0065l"`): then the object
     is written anew, its other values still byte for byte. `stream_options` that are no object stay as they are: what to
@@ -124,19 +128,25 @@ def forwarded_parts(body: bytes, view: RequestView, model: str, *, ask_usage: bo
     name = _encode(model)
     options = _wanted_options(view) if ask_usage else None
     spans = _model_spans(body)
-    if options is None and len(spans) == 1:
+    if options is None and logprobs is None and len(spans) == 1:
         (start, end), *_ = spans
         return [body[:start], name, body[end:]]
     edits = [(span, name) for span in spans]
-    if options is not None and edits:
-        if view.stream_options is msgspec.UNSET:
-            end = edits[-1][0][1]
-            edits.append(((end, end), b',"stream_options":' + options))
+    wanted = (
+        (b"stream_options", _OPTIONS, view.stream_options, options),
+        (b"logprobs", _LOGPROBS, view.logprobs, logprobs),
+    )
+    for key, member, value, text in wanted:
+        if text is None or not edits:
+            continue
+        if value is msgspec.UNSET:
+            end = spans[-1][1]
+            edits.append(((end, end), b',"%b":%b' % (key, text)))
         else:
-            found = _options_spans(body, view.stream_options)
-            edits = [*edits, *((span, options) for span in found)] if found else []
+            found = _spans(member, body, value)
+            edits = [*edits, *((span, text) for span in found)] if found else []
     if not edits:
-        return [_written_anew(body, model, options)]
+        return [_written_anew(body, model, options, logprobs)]
     edits.sort(key=_start)
     parts: list[bytes] = []
     at = 0
@@ -200,7 +210,7 @@ def _includes_usage(options: Object) -> bool:
     return "include_usage" in options and bytes(options["include_usage"]) == b"true"
 
 
-def _written_anew(body: bytes, model: str, options: bytes | None) -> bytes:
+def _written_anew(body: bytes, model: str, options: bytes | None, logprobs: bytes | None) -> bytes:
     try:
         members = _decode_object(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -208,6 +218,8 @@ def _written_anew(body: bytes, model: str, options: bytes | None) -> bytes:
     members["model"] = msgspec.Raw(_encode(model))
     if options is not None:
         members["stream_options"] = msgspec.Raw(options)
+    if logprobs is not None:
+        members["logprobs"] = msgspec.Raw(logprobs)
     return _encode(members)
 
 
@@ -219,6 +231,7 @@ Span = tuple[int, int]
 
 _MODEL = re.compile(rb'"model"\s*+:\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _OPTIONS = re.compile(rb'"stream_options"\s*+:\s*+')
+_LOGPROBS = re.compile(rb'"logprobs"\s*+:\s*+')
 _ESCAPED_LETTER = re.compile(rb"\\u00[567]")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
@@ -238,10 +251,10 @@ def _model_spans(body: bytes) -> list[Span]:
     return [match.span(1) for match in _at_top(_MODEL, body)]
 
 
-def _options_spans(body: bytes, value: msgspec.Raw) -> list[Span]:
-    """The spans of the top-level `stream_options` with this value."""
+def _spans(member: re.Pattern[bytes], body: bytes, value: msgspec.Raw) -> list[Span]:
+    """The spans of this value where it is that of the top-level member."""
     text = bytes(value)
-    found = [match.end() for match in _at_top(_OPTIONS, body)]
+    found = [match.end() for match in _at_top(member, body)]
     return [(start, start + len(text)) for start in found if body.startswith(text, start)]
 
 

@@ -360,15 +360,21 @@ class StreamWatch:
         return False
 
 
-def rewritten(events: bytes, change: Change) -> Iterator[bytes]:
-    """Whole events with each chunk in them put through `change`; what has no chunk in it stays as it is."""
+def chunks(events: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each of some whole events, and the chunk in it, b"" if there is none."""
     at = 0
     for match in _EVENT_END.finditer(events + b"\n"):
         event = events[at : match.end()]
         at = match.end()
         lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")]
         data = b"\n".join(lines)
-        if not lines or data == b"[DONE]":
+        yield event, b"" if data == b"[DONE]" else data
+
+
+def rewritten(events: bytes, change: Change) -> Iterator[bytes]:
+    """Whole events with each chunk in them put through `change`; what has no chunk in it stays as it is."""
+    for event, data in chunks(events):
+        if not data:
             yield event
         elif (chunk := change(_decode_any(data))) is not None:
             yield b"data: %b\n\n" % _encode(chunk)

@@ -103,6 +103,8 @@ def _line(exchange: Exchange, ended_at: float) -> bytes:
         "cost_nano_usd": exchange.cost_nano_usd,
         "lost": exchange.lost,
     }
+    if exchange.deferral is not None:
+        line["deferral"] = {"sure": exchange.sure, "became": exchange.deferral}
     return _encode(line) + b"\n"
 
 

@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from router_policies.risk.deferral import Deferred
 from router_policies.risk.rules import Band
 
 
@@ -21,7 +22,7 @@ class RiskMetrics:
         )
         self._cost = Counter(
             "understudy_net_cost_nano_usd",
-            "Cost of what the safety net sent to the teacher, in nano-dollars; part of understudy_cost_nano_usd_total.",
+            "Cost of what the safety net and deferral sent to the teacher, nano-dollars; part of the requests' cost.",
             ("route",),
             registry=registry,
         )
@@ -34,11 +35,22 @@ class RiskMetrics:
         )
         self._in_flight = Gauge(
             "understudy_net_in_flight_requests",
-            "Requests at the teacher because of the safety net.",
+            "Requests at the teacher because of the safety net or deferral.",
             ("route",),
             registry=registry,
             multiprocess_mode="livesum",
         )
+
+        self._deferral = Counter(
+            "understudy_deferral",
+            "Student's answers whose confidence was looked at: sure, deferred to the teacher, or served though unsure, "
+            "and why.",
+            ("route", "became"),
+            registry=registry,
+        )
+
+    def deferral(self, route: str, became: Deferred) -> None:
+        self._deferral.labels(route, became.value).inc()
 
     def judged(self, route: str, band: Band) -> None:
         self._judged.labels(route, band.value).inc()

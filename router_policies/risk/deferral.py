@@ -11,6 +11,7 @@ nothing else; it holds as long as traffic and student are those of the pairs.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import ceil, exp, floor, isnan, log
 from typing import Any
 
@@ -18,6 +19,7 @@ import msgspec
 
 from router_policies.checks.reading import COMPLETIONS, RESPONSES
 from router_policies.evidence.special import log_beta, log_incomplete_beta
+from router_policies.risk.net import NET_BUDGET, NET_FULL, TEACHER_DOWN
 
 QUANTILE = 0.1
 GRID = tuple(log(share / 20) for share in range(19, 0, -1))
@@ -45,6 +47,44 @@ def defers(sure: float | None, threshold: float) -> bool:
     """Whether the teacher is asked instead. An answer without log-probabilities is deferred: the promise is about
     answers that were sure enough, and of this one nobody knows."""
     return sure is None or not sure >= threshold
+
+
+class Deferred(StrEnum):
+    """What became of an answer whose confidence was looked at. `MEASURED`: there is no threshold. `SHORT`: it has too
+    few tokens to say. `DEFERRED`: the teacher's was served. The others were to be deferred, and were served: the net's
+    or deferral's places at the teacher are taken, its money is spent, the teacher is down, or was asked and failed."""
+
+    MEASURED = "measured"
+    SHORT = "short"
+    SURE = "sure"
+    DEFERRED = "deferred"
+    FULL = NET_FULL
+    BUDGET = NET_BUDGET
+    DOWN = TEACHER_DOWN
+    FAILED = "teacher_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """`threshold`: log-probability below which an answer is deferred; None: confidence is only noted. `min_tokens`:
+    answers with fewer are served without a look. `max_concurrent`: deferred requests at the teacher at once, of this
+    process; the net's caps hold besides."""
+
+    quantile: float = QUANTILE
+    threshold: float | None = None
+    min_tokens: int = 1
+    max_concurrent: int = 16
+
+    def confidence(self, logprobs: Sequence[float]) -> float | None:
+        """None if there is nothing to go by, or too little."""
+        return confidence(logprobs, self.quantile) if len(logprobs) >= self.min_tokens else None
+
+    def judge(self, logprobs: Sequence[float]) -> Deferred:
+        if self.threshold is None:
+            return Deferred.MEASURED
+        if 0 < len(logprobs) < self.min_tokens:
+            return Deferred.SHORT
+        return Deferred.DEFERRED if defers(self.confidence(logprobs), self.threshold) else Deferred.SURE
 
 
 @dataclass(frozen=True, slots=True)

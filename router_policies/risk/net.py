@@ -149,7 +149,7 @@ def place(risk: Risk, net: SafetyNet | None, *, at: float, now: float, teacher: 
     fixed = net is None or not net.always.isdisjoint(risk.rules)
     p = 1.0 if net is None or fixed else min(net.scheduled(now), 1 - net.holdout)
     caught = at < p
-    lack = _lack(net, teacher)
+    lack = lack_of(net, teacher)
     if lack is None:
         if caught:
             return Placed(
@@ -171,8 +171,8 @@ def _missed(net: SafetyNet | None, at: float) -> str:
     return HOLDOUT if net is not None and at >= 1 - net.holdout else RISK
 
 
-def _lack(net: SafetyNet | None, teacher: Teacher) -> str | None:
-    """Why the teacher cannot be asked for the net's sake, None if it can."""
+def lack_of(net: SafetyNet | None, teacher: Teacher) -> str | None:
+    """Why the teacher cannot be asked for risk's sake, None if it can."""
     if not teacher.up:
         return TEACHER_DOWN
     if net is None:

@@ -10,6 +10,7 @@ import pytest
 
 from gateway import document
 from gateway.config import ConfigError, load, parse
+from router_policies.risk.deferral import Deferral
 from router_policies.risk.judged import RouteRisk
 from router_policies.risk.net import Decay, SafetyNet
 from router_policies.risk.policy_model import Label, PolicyModel, write
@@ -182,3 +183,23 @@ def test_check_says_it(tmp_path: Path) -> None:
     )
     assert "2 % of sessions held out; always: fraud" in said
     assert "calls: 4 at once per worker; a day: no limit; with the teacher down: the student answers" in said
+
+
+def test_deferral_is_off_and_then_only_notes() -> None:
+    routes = [parse(config(**route), "test", {}).build_routes().by_name["r"] for route in ({}, {"deferral": {}})]
+    assert routes[0].deferral is None
+    assert routes[1].deferral == Deferral(quantile=0.1, threshold=None, min_tokens=1, max_concurrent=16)
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ({"threshold": 0.5}, "deferral.threshold: input should be less than 0, got 0.5"),
+        ({"quantile": 1.0}, "deferral.quantile: input should be less than 1, got 1.0"),
+        ({"min_tokens": 0}, "deferral.min_tokens: input should be greater than or equal to 1, got 0"),
+        ({"max_concurrent": 0}, "deferral.max_concurrent: input should be greater than or equal to 1, got 0"),
+    ],
+)
+def test_what_is_no_deferral(written: dict[str, Any], problem: str) -> None:
+    (said,) = problems(deferral=written)
+    assert said == f"routes.r.{problem}"

@@ -13,6 +13,7 @@ from router_policies.attempts import (
     GiveUp,
     Kind,
     Needs,
+    Serve,
     able,
 )
 from router_policies.capabilities import Capabilities
@@ -283,3 +284,45 @@ def test_every_request_ends_and_says_so_once(
     assert len(asked) <= candidates * (retries + 1)
     assert over or open_legs or play.attempts.due_at < float("inf")
     assert [ask.leg for ask in asked] == list(range(len(asked)))
+
+
+# ---- An answer in reserve ----
+
+
+def test_a_better_answer_is_served_and_the_one_in_reserve_let_go() -> None:
+    play = Play()
+    assert play.attempts.deferred(0, BIG, 1.0) == (Ask(1, BIG, Kind.DEFERRAL, 1.0),)
+    assert play.attempts.in_reserve
+    assert play.attempts.another, "nobody is waited for to the end"
+    assert play.attempts.good(1) == (Cancel(0),)
+    assert not play.attempts.in_reserve
+
+
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_whatever_goes_wrong_the_answer_in_reserve_is_served(kind: FailureKind) -> None:
+    play = Play(SMALL, BIG, HUGE, retries=2)
+    play.attempts.deferred(0, BIG, 1.0)
+    assert play.fails(1, kind) == (Serve(0),)
+    assert play.attempts.serving == 0
+    assert play.attempts.due_at == float("inf")
+
+
+def test_out_of_time_it_is_served() -> None:
+    play = Play()
+    play.attempts.deferred(0, BIG, 1.0)
+    assert play.attempts.settle() == (Cancel(1), Serve(0))
+
+
+def test_a_stream_in_reserve_that_breaks_leaves_the_better_one_which_is_not_asked_twice() -> None:
+    play = Play(SMALL, BIG, HUGE, retries=0)
+    play.attempts.deferred(0, BIG, 1.0)
+    assert play.fails(0, K.INVALID_STREAM) == ()
+    assert play.fails(1, K.TIMEOUT) == (Ask(2, HUGE, Kind.FALLBACK, 1.0, K.TIMEOUT),)
+
+
+def test_a_hedge_that_is_under_way_is_the_better_answer() -> None:
+    play = Play(hedge_after_s=0.5)
+    (hedge,) = play.attempts.due(0.5)
+    assert play.attempts.deferred(0, BIG, 1.0) == ()
+    assert isinstance(hedge, Ask)
+    assert play.attempts.good(hedge.leg) == (Cancel(0),)
