@@ -10,14 +10,12 @@ erased without breaking the chain. Lines are kept in the database, in the transa
 in the file: so the two agree after a kill at any point, once the set is opened again.
 """
 
-import fcntl
 import hmac
 import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -29,27 +27,25 @@ from msgspec import Struct
 from student_train.teachset import ledger
 from student_train.teachset.example import Example, Split
 from student_train.teachset.ledger import Json
+from student_train.teachset.store_file import (
+    OWN,
+    PROTECTED,
+    RECORDS,
+    SetError,
+    Writing,
+    database,
+    end_before,
+    locked,
+    mend,
+    private,
+    shred,
+)
+
+__all__ = ["Entry", "SetError", "TeachingSet"]
 
 _BATCH = 1000
 _PAGE = 500
-_SCHEMA = """
-    CREATE TABLE IF NOT EXISTS records (
-        kind TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, key BLOB, body BLOB, person TEXT NOT NULL);
-    CREATE UNIQUE INDEX IF NOT EXISTS by_kind ON records (kind, id);
-    CREATE INDEX IF NOT EXISTS by_id ON records (id);
-"""
-_OWN = """
-    CREATE INDEX IF NOT EXISTS by_person ON records (person) WHERE person != '';
-    CREATE TABLE IF NOT EXISTS splits (id TEXT PRIMARY KEY, split TEXT NOT NULL) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS by_split ON splits (split, id);
-    CREATE TABLE IF NOT EXISTS erased (id TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, line BLOB NOT NULL);
-    CREATE TABLE IF NOT EXISTS head (seq INTEGER NOT NULL, hash BLOB NOT NULL);
-"""
-
-
-class SetError(Exception):
-    """What is wrong with a set, or with what was asked of it, in a line or several."""
+_MADE_OF = "id = ? OR (id > ? AND id < ?)"
 
 
 class Entry(Struct, frozen=True):
@@ -69,12 +65,14 @@ class TeachingSet:
     def __init__(self, path: Path, holdout: bool) -> None:
         self.path = path
         self.holdout = holdout
+        self._stale: list[tuple[str, str, int]] = []  # of the holdout, what an entry takes the place of
         self._decode = msgspec.json.Decoder(Example).decode
-        self._lock = _locked(path / "lock")
+        self._lock = locked(path / "lock")
         try:
             self._secret = (path / "secret").read_bytes()
-            self._db = _database(path / "set.db", _SCHEMA + _OWN)
-            self._protected = _database(path / "holdout" / "holdout.db", _SCHEMA)
+            self._db = database(path / "set.db", RECORDS + OWN)
+            self._protected = database(path / "holdout" / "holdout.db", RECORDS + PROTECTED)
+            mend(self._protected, path / "set.db")
             self._ledger = self._mended()
         except BaseException:
             os.close(self._lock)
@@ -86,7 +84,7 @@ class TeachingSet:
         if (path / "secret").exists() or (path / "set.db").exists():
             raise SetError(f"{path}: expected a place for a new teaching set, found one: open it, or choose another")
         (path / "holdout").mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(path / "secret", "xb", opener=_private) as file:
+        with open(path / "secret", "xb", opener=private) as file:
             file.write(secrets.token_bytes(32))
         return TeachingSet(path, holdout=False)
 
@@ -127,11 +125,15 @@ class TeachingSet:
     # What is in it.
 
     def get(self, kind: str, id_: str) -> bytes | None:
-        query = "SELECT body FROM records WHERE kind = ? AND id = ?"
-        found = self._db.execute(query, (kind, id_)).fetchone()
+        found = self._db.execute("SELECT body, seq FROM records WHERE kind = ? AND id = ?", (kind, id_)).fetchone()
         if found is not None and found[0] is None and self.holdout:
-            found = self._protected.execute(query, (kind, id_)).fetchone()
+            found = self._held(kind, id_, found[1])
         return None if found is None else found[0]
+
+    def _held(self, kind: str, id_: str, seq: int) -> tuple[bytes | None] | None:
+        query = "SELECT body FROM records WHERE kind = ? AND id = ? AND seq = ?"
+        found: tuple[bytes | None] | None = self._protected.execute(query, (kind, id_, seq)).fetchone()
+        return found
 
     def has(self, kind: str, id_: str) -> bool:
         return self._db.execute("SELECT 1 FROM records WHERE kind = ? AND id = ?", (kind, id_)).fetchone() is not None
@@ -217,14 +219,12 @@ class TeachingSet:
         """Drop examples and all that was made of them, or what belongs to none, and leave a tombstone. Nothing of them
         is on disk afterwards. Returns how many records that were."""
         gone = 0
-        with self._writing():
+        with Writing(self._db, self._protected, self._settle):  # told of first: `mend` ends what is only told of
             for id_ in ids:
                 if self.has("example", id_):
                     self._db.execute("INSERT OR IGNORE INTO erased VALUES (?)", (id_,))
                 for db in (self._protected, self._db):
-                    made = db.execute(
-                        "DELETE FROM records WHERE id = ? OR (id > ? AND id < ?)", (id_, f"{id_}/", f"{id_}0")
-                    )
+                    made = db.execute(f"DELETE FROM records WHERE {_MADE_OF}", _made_of(id_))  # noqa: S608
                 gone += made.rowcount
                 self._db.execute("DELETE FROM splits WHERE id = ?", (id_,))
             self._tell({"kind": kind, "about": {**about, "records": gone}, "ids": list(ids)})
@@ -232,19 +232,12 @@ class TeachingSet:
         return gone
 
     def shred(self) -> None:
-        """Take what was dropped off the disk, as far as files go: out of free pages, and out of the databases' logs.
-        (Deleted pages are overwritten at once, `secure_delete`; until now a log may hold them.)"""
-        for db in (self._db, self._protected):
-            try:
-                db.execute("VACUUM")
-                busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            except sqlite3.OperationalError:
-                busy = True
-            if busy:
-                raise SetError(
-                    f"{self.path}: what was erased is in no table any more, but still in a log, for another process "
-                    "reads the set: end it, and run this again"
-                )
+        """Take what was dropped off the disk, as far as files go."""
+        if not all([shred(self._db), shred(self._protected)]):
+            raise SetError(
+                f"{self.path}: what was erased is in no table any more, but still in a log, for another process reads "
+                "the set: end it, and run this again"
+            )
 
     def _add_one(self, kind: str, item: Entry, replace: bool) -> bool:
         if self.has(kind, item.id) and (not replace or self._same(kind, item)):
@@ -260,6 +253,7 @@ class TeachingSet:
         row: tuple[object, ...] = (kind, item.id, seq, key, item.payload, item.person)
         if split == "holdout":
             _put(self._protected, row)
+            self._stale.append((kind, item.id, seq))
             row = (kind, item.id, seq, None, None, item.person)
         _put(self._db, row)
         if kind == "example" and split is not None and self.split_of(item.id) is None:
@@ -267,11 +261,10 @@ class TeachingSet:
         return True
 
     def _same(self, kind: str, item: Entry) -> bool:
-        query = "SELECT body, person FROM records WHERE kind = ? AND id = ?"
-        own = self._db.execute(query, (kind, item.id)).fetchone()
-        if own[0] is None:
-            own = self._protected.execute(query, (kind, item.id)).fetchone()
-        return own is not None and tuple(own) == (item.payload, item.person)
+        query = "SELECT body, person, seq FROM records WHERE kind = ? AND id = ?"
+        body, person, seq = self._db.execute(query, (kind, item.id)).fetchone()
+        held = self._held(kind, item.id, seq) if body is None else None
+        return (body if held is None else held[0], person) == (item.payload, item.person)
 
     def _assign_one(self, id_: str, split: Split, about: dict[str, Json]) -> bool:
         if not self.has("example", id_):
@@ -281,11 +274,10 @@ class TeachingSet:
         self._tell({"kind": "split", "id": id_, "about": {**about, "split": split}})
         self._db.execute("INSERT INTO splits VALUES (?, ?)", (id_, split))
         if split == "holdout":
-            made = "id = ? OR (id > ? AND id < ?)"
-            where = (id_, f"{id_}/", f"{id_}0")
-            for row in self._db.execute(f"SELECT * FROM records WHERE {made}", where).fetchall():  # noqa: S608
+            where = _made_of(id_)
+            for row in self._db.execute(f"SELECT * FROM records WHERE {_MADE_OF}", where).fetchall():  # noqa: S608
                 _put(self._protected, row)
-            self._db.execute(f"UPDATE records SET key = NULL, body = NULL WHERE {made}", where)  # noqa: S608
+            self._db.execute(f"UPDATE records SET key = NULL, body = NULL WHERE {_MADE_OF}", where)  # noqa: S608
         return True
 
     # The chain.
@@ -297,8 +289,16 @@ class TeachingSet:
         self._db.execute("UPDATE head SET seq = ?, hash = ?", (seq + 1, own))
         return int(seq) + 1
 
-    def _writing(self) -> "_Writing":
-        return _Writing(self._db, self._protected, self._flush)
+    def _writing(self) -> Writing:
+        """What is put into the holdout is there before it is told of."""
+        return Writing(self._protected, self._db, self._settle)
+
+    def _settle(self) -> None:
+        """After a transaction: what it replaced in the holdout goes, and lines into the file."""
+        for one in self._stale:
+            self._protected.execute("DELETE FROM records WHERE kind = ? AND id = ? AND seq < ?", one)
+        self._stale.clear()
+        self._flush()
 
     def _flush(self) -> None:
         """Lines that are in the database only go into the file, and then out of the database."""
@@ -313,11 +313,11 @@ class TeachingSet:
         """The ledger's file, at its end, after what a kill may have left has been put right."""
         if self._db.execute("SELECT 1 FROM head").fetchone() is None:
             self._db.execute("INSERT INTO head VALUES (0, ?)", (ledger.GENESIS,))
-        file = open(self.path / "ledger.jsonl", "ab+", opener=_private)  # noqa: SIM115
+        file = open(self.path / "ledger.jsonl", "ab+", opener=private)  # noqa: SIM115
         waiting = self._db.execute("SELECT seq, line FROM outbox ORDER BY seq").fetchall()
         if waiting:
             first = waiting[0][1]
-            keep = _end_before(file, first)
+            keep = end_before(file, first)
             file.truncate(keep)
             file.seek(0, os.SEEK_END)
         self._ledger = file
@@ -325,73 +325,15 @@ class TeachingSet:
         return file
 
 
-class _Writing:
-    """A transaction over both databases, then the ledger. The protected one is first: should it alone be written, what
-    is in it is not told of, and is written again by whoever adds it again."""
-
-    def __init__(self, db: sqlite3.Connection, protected: sqlite3.Connection, flush: Any) -> None:
-        self._both, self._flush = (protected, db), flush
-
-    def __enter__(self) -> None:
-        for db in self._both:
-            db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, at: object) -> None:
-        for db in self._both:
-            db.execute("COMMIT" if kind is None else "ROLLBACK")
-        if kind is None:
-            self._flush()
-
-
 def mac(key: bytes, person: str, payload: bytes) -> str:
     """What the ledger has of a record: it binds the text, and whom it is about. 64 hexadecimal digits."""
     return hmac.digest(key, person.encode() + b"\0" + payload, "sha256").hex()
 
 
+def _made_of(id_: str) -> tuple[str, str, str]:
+    """For `_MADE_OF`: a record, and those whose id goes on after its id and a slash (the next character is 0)."""
+    return id_, f"{id_}/", f"{id_}0"
+
+
 def _put(db: sqlite3.Connection, row: Sequence[object]) -> None:
     db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
-
-
-def _end_before(file: Any, line: bytes) -> int:
-    """Where the first line that waits begins in the file: it, and some after it, may have been written already, or
-    half of one. Looked for from the end, in what waiting lines can be long."""
-    size = file.seek(0, os.SEEK_END)
-    span = 1 << 16
-    while True:
-        begin = max(0, size - span)
-        file.seek(begin)
-        tail = file.read()
-        at = tail.find(line)
-        if at >= 0 and (begin + at == 0 or at > 0):
-            return int(begin + at)
-        if begin == 0 or span > 1 << 28:
-            return int(begin + tail.rfind(b"\n") + 1)  # none is there: what follows the last whole line is half of one
-        span *= 4
-
-
-def _database(path: Path, schema: str) -> sqlite3.Connection:
-    try:
-        with suppress(FileExistsError):
-            os.close(_private(str(path), os.O_CREAT | os.O_EXCL | os.O_RDWR))
-        db = sqlite3.connect(path, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA secure_delete = ON")
-        db.executescript(schema)
-    except (sqlite3.Error, OSError) as error:
-        raise SetError(f"{path}: {error}") from None
-    return db
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _locked(path: Path) -> int:
-    file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        raise SetError(f"{path.parent}: another process has this set open; wait for it, or end it") from None
-    return file

@@ -185,7 +185,7 @@ class _Looked:
         rows = self._db.execute("""
             SELECT one.kind, one.id, coalesce(one.key, other.key), coalesce(one.body, other.body), one.person,
                    CASE one.kind WHEN 'example' THEN coalesce(split, '') ELSE '' END
-            FROM main.records AS one LEFT JOIN protected.records AS other USING (kind, id)
+            FROM main.records AS one LEFT JOIN protected.records AS other USING (kind, id, seq)
                  LEFT JOIN splits ON splits.id = one.id
             ORDER BY one.kind, one.id
         """)

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from student_train.teachset.store import Entry, SetError, TeachingSet
+from student_train.teachset.store_file import Writing
 from student_train.teachset.verify import root, verify
 
 
@@ -172,3 +174,53 @@ def test_half_a_line_is_written_again(tmp_path: Path) -> None:
         (path / "ledger.jsonl").write_bytes(whole)
         for name, content in saved.items():
             (path / name).write_bytes(content)
+
+
+class Killed(BaseException):
+    """Stands for a kill between the two databases: what one has is on disk, what the other has not is lost."""
+
+
+def killed_between(path: Path, work: Callable[[TeachingSet], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does the work, up to and with the first database's commit."""
+
+    def leave(writing: Writing, kind: object, error: object, at: object) -> None:
+        first, second = writing._both
+        first.execute("COMMIT")
+        second.execute("ROLLBACK")
+        raise Killed
+
+    teaching = TeachingSet.open(path, holdout=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Writing, "__exit__", leave)
+        with pytest.raises(Killed):
+            work(teaching)
+    teaching.close()
+
+
+def test_killed_between_the_databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "set"
+    steps: list[tuple[Callable[[TeachingSet], object], bytes | None, bytes | None]] = [
+        (lambda one: one.add("example", [entry(1, "first of all", split="holdout")]), None, b"first of all"),
+        (lambda one: one.add("answer", [Entry("0001/big/0", {}, b"an answer")]), b"first of all", b"first of all"),
+        (lambda one: one.add("example", [entry(1, "other text")], replace=True), b"first of all", b"other text"),
+        (lambda one: one.erase(["0001"], {"why": "asked for"}), None, None),
+        (lambda one: one.add("example", [entry(2, "moves over")]), None, None),
+        (lambda one: one.assign([("0002", "holdout")]), None, None),
+    ]
+    TeachingSet.create(path).close()
+    for work, between, after in steps:
+        killed_between(path, work, monkeypatch)
+        with TeachingSet.open(path, holdout=True) as teaching:
+            found = verify(path)
+            assert found.problems == ()
+            assert teaching.get("example", "0001") == between
+            work(teaching)
+            assert teaching.get("example", "0001") == after
+        assert verify(path).problems == ()
+    with TeachingSet.open(path, holdout=True) as teaching:
+        teaching.shred()
+        assert teaching.get("example", "0002") == b"moves over"
+        assert list(teaching.ids("holdout")) == ["0002"]
+    whole = b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
+    assert not any(text in whole for text in (b"first of all", b"other text", b"an answer"))
+    assert whole.count(b"moves over") == 1
