@@ -232,12 +232,10 @@ def _refers_elsewhere(node: Any) -> bool:
 
 def _by_jsonschema(root: Any, formats: bool) -> _Compiled | None:
     """Draft 3, and whatever else jsonschema knows and jsonschema-rs does not. No reference is fetched."""
-    try:
-        import jsonschema
-        import referencing
-        import referencing.exceptions
-    except ImportError:
-        return None
+    import jsonschema  # takes as long to import as all else here, and is hardly ever needed
+    import referencing
+    import referencing.exceptions
+
     kind = jsonschema.validators.validator_for(root, default=jsonschema.Draft202012Validator)
     draft = str(root.get("$schema", "")) if isinstance(root, dict) else ""
     if draft and draft.rstrip("#") != str(kind.META_SCHEMA["$schema"]).rstrip("#"):  # an unknown one
