@@ -17,13 +17,16 @@ class NoGoldError(ValueError):
 
 
 def measured(teaching: TeachingSet, pack: Pack, split: Split = "gold", teachers: Sequence[str] | None = None) -> Table:
-    """`teachers`: all that answered, unless they are said."""
+    """`teachers`: all that answered, unless they are said. Where there is only one it needs no gold to be chosen: the
+    table is empty then."""
     found = [
         score(example, answers, pack)
         for example, answers in answered(teaching, (split,))
         if example.gold is not None and answers
     ]
     names = sorted({name for one in found for name in one.right})
+    if not found and (only := _only_teacher(teaching, teachers)):
+        return Table.of((), [only])
     if not found:
         raise NoGoldError(
             f"expected answers to examples of split {split} that have gold, there are none: ask them first"
@@ -36,6 +39,13 @@ def measured(teaching: TeachingSet, pack: Pack, split: Split = "gold", teachers:
     if not table.skills:
         raise NoGoldError(f"expected examples of split {split} that all of {', '.join(names)} answered, there are none")
     return table
+
+
+def _only_teacher(teaching: TeachingSet, wanted: Sequence[str] | None) -> str:
+    """Who alone answered what is taught; "" for nobody, or several."""
+    names = {answer.teacher for _, answers in answered(teaching, TAUGHT) for answer in answers}
+    chosen = names & set(wanted) if wanted else names
+    return chosen.pop() if len(chosen) == 1 else ""
 
 
 def teach(teaching: TeachingSet, choice: Choice, show: Callable[[], None] = lambda: None) -> Counter[str]:
