@@ -110,6 +110,8 @@ _SIDE: Json = {
     "usage": {"input": 812, "output": 44, "cached_input": 0},
     "estimated": False,
     "cost_nano_usd": 98800,
+    "sure": -0.35,
+    "quantile": 0.1,
 }
 _PAIR: Json = {
     "number": 4711,

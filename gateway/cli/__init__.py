@@ -7,6 +7,7 @@ from rich.console import Console
 
 from gateway import __version__
 from gateway.cli.audit import audit
+from gateway.cli.calibrate import calibrate
 from gateway.cli.check import check
 from gateway.cli.demo import demo
 from gateway.cli.kill import kill
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (serve, demo, check, traffic, kill, status, audit, shadow, pairs, score, replay):
+for command in (serve, demo, check, traffic, kill, status, audit, shadow, pairs, score, replay, calibrate):
     app.command()(command)
 app.add_typer(route, name="route")
 app.add_typer(rollout, name="rollout")

@@ -60,8 +60,8 @@ def replay(
     except ConfigError as error:
         fail(str(error))
     unread = Unread([])
-    lines = [line for path in log for line in _read(path, read_line, unread)]
-    filed = list(_read(pairs, read_record, unread)) if pairs is not None else []
+    lines = [line for path in log for line in read_lines(path, read_line, unread)]
+    filed = list(read_lines(pairs, read_record, unread)) if pairs is not None else []
     reports = rehearse(
         lines,
         filed,
@@ -85,7 +85,7 @@ def replay(
     _end(lines, reports, unread)
 
 
-def _read(path: Path, read: Callable[[bytes], _Read], unread: Unread) -> Iterator[_Read]:
+def read_lines(path: Path, read: Callable[[bytes], _Read], unread: Unread) -> Iterator[_Read]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -111,12 +111,16 @@ def _document(report: RouteReport) -> dict[str, object]:
     return document
 
 
-def _end(lines: list[Line], reports: list[RouteReport], unread: Unread) -> None:
+def tell_unread(unread: Unread) -> None:
     errors = Console(stderr=True, soft_wrap=True, style="red")
     for problem in unread.told[:_SHOWN]:
         errors.print(problem, markup=False, highlight=False)
     if len(unread.told) > _SHOWN:
         errors.print(f"and {len(unread.told) - _SHOWN} more lines that cannot be read")
+
+
+def _end(lines: list[Line], reports: list[RouteReport], unread: Unread) -> None:
+    tell_unread(unread)
     if not reports:
         routes = ", ".join(sorted({line.route for line in lines})) or "none"
         fail(f"no request of the log is of a route of this config; routes in the log: {routes}")

@@ -32,10 +32,12 @@ LEFT_OUT = frozenset({Reason.UNSUPPORTED, Reason.CANCELLED, Reason.BUDGET, Reaso
 
 
 class Side(msgspec.Struct, frozen=True):
-    """An answer. `ttft_s`: seconds."""
+    """An answer. `ttft_s`: seconds. `sure`: a student's confidence, the `quantile` of its log-probabilities."""
 
     ttft_s: float | None = None
     cost_nano_usd: int = 0
+    sure: float | None = None
+    quantile: float | None = None
 
 
 class Filed(msgspec.Struct, frozen=True):
