@@ -1,4 +1,4 @@
-"""`understudy store`: the trail of changes out of a store, and into another."""
+"""`understudy store`: the trail of changes, and how rollouts stand, out of a store and into another."""
 
 import sys
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -13,7 +14,8 @@ from rich.progress import Progress
 from gateway import config
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, fail
 from gateway.control import trail
-from gateway.stores.protocols import Change, Store, StoreError
+from gateway.rollout.saved import name_of
+from gateway.stores.protocols import Change, Note, Store, StoreError
 from gateway.stores.url import make_store
 
 store = typer.Typer(help="Move the trail of changes from one store to another.", no_args_is_help=True)
@@ -22,6 +24,15 @@ StoreOption = Annotated[
     typer.Option("--store", envvar="UNDERSTUDY_STORE", help="The store's URL, instead of the one in the config file."),
 ]
 _PAGE = 1000
+_NOTE = b'{"note":'
+_encode = msgspec.json.Encoder().encode
+
+
+class _Note(msgspec.Struct, forbid_unknown_fields=True):
+    note: str
+    text: str
+
+
 _STREAM = Path("-")
 
 
@@ -31,7 +42,7 @@ def export_trail(
     config_file: ConfigOption = DEFAULT_CONFIG,
     url: StoreOption = None,
 ) -> None:
-    """Write every change as a line of JSON, oldest first, as it was sealed.
+    """Write every change as a line of JSON, oldest first, as it was sealed; then how each route's rollout stands.
 
     The chain is verified on the way; if it is broken the exit code is 1, and no file is written.
     """
@@ -43,7 +54,16 @@ def export_trail(
             head = trail.verify(_copied(source, last, out))
         except ValueError as error:
             fail(f"the trail is broken: {error}")
+        for name, text in _notes(source):  # after the trail: what stands must not be older than what was told
+            out.write(_encode({"note": name, "text": text}) + b"\n")
     Console(stderr=True).print(f"{head[0]} changes, the last with hash {head[1]}.", highlight=False)
+
+
+def _notes(source: Store) -> Iterator[tuple[str, str]]:
+    """Of rollouts: each has changed its route when it was started."""
+    for key in source.current().changes:
+        if key.kind == "route" and (note := source.noted(name_of(key.name))) is not None:
+            yield name_of(key.name), note.text
 
 
 def _copied(source: Store, last: int, out: BinaryIO) -> Iterator[Change]:
@@ -65,8 +85,9 @@ def import_trail(
 
     The chain is verified first. The store must be empty, or hold the beginning of the same trail; of that nothing is
     written again, so an import that was interrupted can be repeated. Gateways that use the store make the changes live.
+    A rollout that stands there already stays as it is.
     """
-    changes = _read(file)
+    changes, notes = _read(file)
     with _opened(url, config_file) as target:
         revision, head = target.head()
         if revision > len(changes):
@@ -74,26 +95,39 @@ def import_trail(
         if revision and changes[revision - 1].hash != head:
             fail(f"the store has another trail: its change {revision} is not the one in {file}; nothing was written")
         with Console(stderr=True).status(f"{len(changes) - revision} changes are being added"):
+            for name, text in notes.items():  # before what it has changed, as a leader does
+                if target.noted(name) is None:
+                    target.note(name, Note(1, text))
             target.load(changes[revision:])
     added = len(changes) - revision
     Console(stderr=True).print(f"{added} changes added, {revision} were there already.", highlight=False)
 
 
-def _read(file: Path) -> list[Change]:
-    """A whole trail, from its first change on."""
+def _read(file: Path) -> tuple[list[Change], dict[str, str]]:
+    """A whole trail, from its first change on, and the notes of rollouts behind it."""
     try:
         lines = (sys.stdin.buffer if file == _STREAM else file.open("rb")).readlines()
     except OSError as error:
         fail(f"{file}: cannot be read: {error.strerror}")
+    numbered = list(enumerate(lines, start=1))
+    noted = [each for each in numbered if each[1].startswith(_NOTE)]
+    sealed = [each for each in numbered if not each[1].startswith(_NOTE)]
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        changes = [
-            _decoded(file, *each) for each in progress.track(list(enumerate(lines, start=1)), description="read")
-        ]
+        changes = [_decoded(file, *each) for each in progress.track(sealed, description="read")]
+    notes = dict(_read_note(file, *each) for each in noted)
     try:
         trail.verify(changes)
     except ValueError as error:
         fail(f"{file}: the trail is broken: {error}; nothing was written")
-    return changes
+    return changes, notes
+
+
+def _read_note(file: Path, number: int, line: bytes) -> tuple[str, str]:
+    try:
+        note = msgspec.json.decode(line, type=_Note)
+    except (ValueError, RecursionError) as error:
+        fail(f"{file}, line {number}: {error}; nothing was written")
+    return note.note, note.text
 
 
 def _decoded(file: Path, number: int, line: bytes) -> Change:

@@ -174,4 +174,10 @@ class RolloutConfig(Model):
         ]
         if self.late <= timeout_s:
             told.append(f"late: expected more than shadow.timeout_s ({timeout_s:g} s), got {self.late:g} s")
+        told += [
+            f"steps.{at}.min_bake: expected at least late ({self.late:g} s), got {step.min_bake:g} s: "
+            "the step would be left before any pair of it counts"
+            for at, step in enumerate(self.steps[:-1])
+            if step.min_bake < self.late
+        ]
         return told + [f"steps: {problem}" for problem in self.plan(tuple(sample)).rules.problems(sample)]

@@ -55,7 +55,7 @@ class Condition:
 class Ask:
     """A change that somebody wants. `named`: the keys that it speaks of. `revives`: it may bring a document into
     service that is not. `ends`: what ends with it. A large step is allowed with `override`. With `kills` it sets
-    nothing but a kill switch, for which the rest of the config need not be valid."""
+    nothing but a kill switch, or lowers a student's share, for which the rest of the config need not be valid."""
 
     key: Key
     action: str

@@ -63,13 +63,14 @@ def build(
 def only_killed(
     ground: Config, last: Effective, revision: int, overlays: Mapping[Key, Document], why: Sequence[str]
 ) -> Effective:
-    """What was effective last, with the kill switches of these overlays: for when nothing more can be had. That a
-    secret cannot be read keeps nobody from the teacher."""
+    """What was effective last, with the kill switches of these overlays, and a student's share where they lower it: for
+    when nothing more can be had. That a secret cannot be read keeps nobody from the teacher."""
     routes = {}
     for name, route in last.config.routes.items():
         written = ground.routes[name].force if name in ground.routes else None
-        force = overlays.get(Key("route", name), {}).get("force", written)
-        routes[name] = route.model_copy(update={"force": force})
+        overlay = overlays.get(Key("route", name), {})
+        percent = min(route.student_percent, overlay.get("student_percent", route.student_percent))
+        routes[name] = route.model_copy(update={"force": overlay.get("force", written), "student_percent": percent})
     force = overlays.get(Key("gateway", ""), {}).get("force", ground.force)
     config = last.config.model_copy(update={"routes": routes, "force": force})
     return replace(last, config=config, revision=revision, problems=tuple(why))

@@ -19,8 +19,8 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.control.changes import Ask, Condition, patched
-from gateway.control.door import ANSWER_S, Door
-from gateway.control.refusals import Conflict, NotThere, Refusal
+from gateway.control.door import ANSWER_S, Door, Made
+from gateway.control.refusals import Conflict, InvalidChange, NotThere, Refusal
 from gateway.control.watch import Watch
 from gateway.rollout.saved import Mirrored, Saved, catch_up, load, save
 from gateway.rollout.situation import Situation, situation
@@ -167,9 +167,12 @@ class Rollouts:
         saved = await self._read(here)
         self._led.pop(route, None)  # until all has gone well
         if saved.state.number > saved.announced:  # whoever led before did not come to it
-            if await self._carry_out(saved, here, _owed(saved, here)) is None:
-                return None
-            here = await self._situation(route)
+            try:
+                if await self._carry_out(saved, here, _owed(saved, here)) is None:
+                    return None
+                here = await self._situation(route)
+            except InvalidChange:
+                pass  # it is asked for again below; what else there is to see must not wait for it
         while not await asyncio.to_thread(catch_up, self._pairs, saved, here, self._clock()):
             if not await asyncio.to_thread(save, self._store, route, saved):
                 return None
@@ -210,13 +213,25 @@ class Rollouts:
             named=tuple(patch),
         )
         try:
-            made = await self._door.change(ask)
+            made = await self._change(ask, patch, here)
         except (Conflict, NotThere):
             return None
         if tells:
             saved.announced = number
         await self._watch.show(made.standing)
         return float(patch.get("student_percent", here.weight))
+
+    async def _change(self, ask: Ask, patch: dict[str, Any], here: Situation) -> Made:
+        """Make it; what lowers the weight also if the config as a whole is not valid any more here: a secret that
+        cannot be read, a pack that was spoilt. The rest of it is asked for again."""
+        try:
+            return await self._door.change(ask)
+        except InvalidChange as error:
+            lower = {"student_percent": patch.get("student_percent", here.weight)}
+            if lower["student_percent"] >= here.weight:
+                raise
+            _log.error("rollout of %s: lowered, though the config is not valid: %s", here.route, error)
+            return await self._door.change(replace(ask, edit=patched(lower), named=tuple(lower), kills=True))
 
     def _summary(self, saved: Saved, here: Situation) -> Summary:
         return summarize(here.route, saved.state, saved.book, here.plan, here.weight, self._clock())

@@ -164,6 +164,10 @@ def test_secrets_do_not_show_in_what_is_printed() -> None:
             "routes.r.rollout.steps: stratum default: selected with",
         ),
         (
+            rollout({}, steps=[{"weight": 1, "min_bake": "1m"}, {"weight": 100, "min_bake": 0}]),
+            "routes.r.rollout.steps.0.min_bake: expected at least late (120 s), got 60 s",
+        ),
+        (
             rollout({"sample": {"high_risk": 0.01}}, risk={}),
             "routes.r.rollout.steps: stratum medium: selected with",
         ),

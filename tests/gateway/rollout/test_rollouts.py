@@ -66,6 +66,29 @@ async def test_a_student_that_goes_bad_is_taken_back_and_stays_there(world: Worl
     assert world.weight == 100
 
 
+async def test_a_config_that_is_no_longer_valid_keeps_nobody_from_going_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.rollout.rollouts.LEASE_S", 0.0)
+    secret = tmp_path / "secret"
+    secret.write_text("the-teachers-key")
+    world = World(tmp_path, config(upstream={"api_key": f"${{file:{secret}}}"}))
+    try:
+        await climbed(world, 25)
+        secret.unlink()
+        for _ in range(4):
+            await world.second()
+        assert world.weight == 25, "what is not valid is not gone up with"
+        for _ in range(5):
+            await world.second(well=False)
+        assert world.weights == [0, 1, 5, 25, 0]
+        assert "format_disagreement" in world.said[-1][1]
+        await world.leader.watch.show(await world.leader.door.current())
+        assert world.leader.gateway.routes.by_name["chat"].student_percent == 0
+    finally:
+        await world.close()
+
+
 async def test_nothing_happens_before_it_is_started(world: World) -> None:
     for _ in range(5):
         await world.second()

@@ -36,8 +36,8 @@ ROLLOUT: dict[str, Any] = {
 }
 
 
-def config(rollout: dict[str, Any] | None = None, **route: Any) -> Config:
-    upstream = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
+def config(rollout: dict[str, Any] | None = None, upstream: dict[str, Any] | None = None, **route: Any) -> Config:
+    upstream = {"base_url": "http://127.0.0.1:1/v1", "model": "m", **(upstream or {})}
     chat = {
         "teacher": "big",
         "student": "small",

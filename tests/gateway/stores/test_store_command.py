@@ -9,6 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.stores.protocols import Note
 from gateway.stores.url import make_store
 from tests.gateway.stores.conftest import Place
 from tests.gateway.stores.writing import OTHER, ROUTE, chain, write
@@ -146,3 +147,32 @@ def test_the_store_of_a_config_file(tmp_path: Path) -> None:
     result = run("export", tmp_path / "trail.jsonl", "-c", config)
     assert result.exit_code == 0, result.output
     assert "1 changes" in result.stderr
+
+
+def test_how_rollouts_stand_moves_too_and_what_stands_there_stays(tmp_path: Path, place: Place, target: str) -> None:
+    """Otherwise a bad student could be tried until it is lucky: a move would forget the attempts."""
+    assert ROUTE.kind == "route"
+    name, file = f"rollout:{ROUTE.name}", tmp_path / "trail.jsonl"
+    source = place.store()
+    source.load(chain([ROUTE, OTHER]))
+    for version in (1, 2):
+        assert source.note(name, Note(version, json.dumps({"attempt": version, "é": "\n"})))
+    assert run("export", file, "--store", place.url).exit_code == 0
+    result = run("import", file, "--store", target)
+    assert result.exit_code == 0, result.output
+    moved = make_store(target)
+    assert moved.noted(name) == Note(1, json.dumps({"attempt": 2, "é": "\n"}))
+    assert moved.note(name, Note(2, "went on"))
+    assert run("import", file, "--store", target).exit_code == 0
+    assert moved.noted(name) == Note(2, "went on")
+    moved.close()
+
+
+def test_a_note_that_is_none_changes_nothing(exported: Path, target: str) -> None:
+    exported.write_bytes(exported.read_bytes() + b'{"note": 5}\n{"note":"rollout:chat","text":5}\n')
+    result = run("import", exported, "--store", target)
+    assert result.exit_code == 1
+    assert "nothing was written" in result.stderr
+    other = make_store(target)
+    assert other.head()[0] == 0
+    other.close()
