@@ -251,6 +251,22 @@ def test_commands_show_it(gateway: GatewayProcess) -> None:
     assert [json.loads(line)["route"] for line in lines] == ["support-chat"] * 3
 
 
+def test_a_judge_comes_and_goes_through_the_door(gateway: GatewayProcess) -> None:
+    def patched(shadow: Any) -> httpx2.Response:
+        url, match = f"{gateway.url}/admin/routes/quiet", {**SRE, "if-match": "*"}
+        return httpx2.patch(url, json={"shadow": shadow, "reason": "a test"}, headers=match, timeout=20)
+
+    for upstream, told in (("small", "expected a third model, got 'small'"), ("nobody", "expected one of third")):
+        refused = patched({"judge": {"upstream": upstream}})
+        assert refused.status_code == 422
+        assert f"shadow.judge.upstream: {told}" in refused.text
+    assert patched({"judge": {"upstream": "third", "sample": 0.5}}).status_code == 200
+    judge = {"upstream": "third", "sample": 0.5, "max_usd_per_day": 5.0, "timeout_s": 60.0, "rubric": None}
+    wait_until(lambda: (get(gateway, "/shadow/quiet")["settings"] or {}).get("judge") == judge, 10)
+    assert patched(None).status_code == 200
+    wait_until(lambda: get(gateway, "/shadow/quiet")["settings"] is None, 10)
+
+
 def test_why_nothing_is_mirrored(tmp_path_factory: pytest.TempPathFactory) -> None:
     with ScriptedUpstream(well_behaved()) as upstream:
         config = two_upstreams(upstream, upstream, student_percent=100, shadow={**SHADOW, "max_usd_per_day": 0})

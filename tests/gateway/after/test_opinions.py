@@ -187,7 +187,7 @@ async def test_an_embedding_is_asked_for_once_with_both_answers(servers: Servers
 async def test_the_teachers_noise_is_measured_too_and_not_judged(servers: Servers) -> None:
     said = iter(["I am big", "I am very big"])
     servers[1].script = lambda request: [response(completion(next(said)))]
-    both = {"judge": JUDGE, "embedding": EMBEDDING}
+    both: Any = {"judge": JUDGE, "embedding": EMBEDDING}
     async with gateway_of(*servers, sample={"default": 0.0}, aa_sample=1.0, **both) as gateway:
         await ask(gateway)
         (record,) = await heard(gateway)

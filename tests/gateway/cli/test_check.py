@@ -49,7 +49,10 @@ routes:
       mid_stream: hold:20
       hedge_after_s: p95
       verify: {{schema: false, on_fail: error}}
-    shadow: {{sample: {{default: 0.1}}}}
+    shadow:
+      sample: {{default: 0.1}}
+      judge: {{upstream: huge}}
+      embedding: {{upstream: huge, max_usd_per_day: null}}
     rollout:
       steps: [{{weight: 1, min_bake: 30m}}, {{weight: 100, min_bake: 2d, gate: manual}}]
       checks:
@@ -160,6 +163,12 @@ def test_what_a_route_does_about_failures(everything: Path, width: int) -> None:
         "content_disagreement"
     )
     assert usual["rollout"] == "none: the split is what people make it"
+    assert chat["shadow"] == (
+        "0.1 of requests are mirrored, 1 of those at high risk "
+        "judge: huge is sent 0.05 of pairs, redacted, for 5 dollars a day at most; for people only "
+        "embedding: huge is sent 1 of pairs, redacted, without a limit; for people only"
+    )
+    assert usual["shadow"] == "off: no request is mirrored"
     assert chat["verify"].startswith("json, tools: ")
     assert chat["verify"].endswith("if all fail, an error is served")
     assert search["verify"] == "off"
