@@ -3,8 +3,9 @@
 A llama.cpp server answers made-up support messages through a gateway that captures them; then the commands of
 docs/teachset.md make a set of what was captured, with the same server as the teacher. Every command is killed once on
 its way (`kill -9`) and run again. Target: 300 prompts in 10 minutes, on two cores; no password that was planted in the
-messages in any file of the set, and 98 % of the other planted values masked (but names, see docs/scrubbing.md). The task is a short one,
-which intent a message has, for the model writes some 65 tokens per second here and four times 300 answers.
+messages in any file of the set, and 98 % of the other planted values masked (but names, see docs/scrubbing.md). The
+task is a short one, which intent a message has, for the model writes some 65 tokens per second here, and four times 300
+answers.
 
 Exit code 1 if a target is missed. Writes results/teach.json and teach.md.
 """
