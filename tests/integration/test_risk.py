@@ -212,8 +212,10 @@ def test_what_is_risky_is_mirrored_every_time(
     for text in (RISKY, DELICATE, HARMLESS):
         for _ in range(3):
             ask(gateway, text)
-    wait_until(lambda: gateway.metric("understudy_shadow_pairs_total") == 6, 10)
+    pairs, lost = "understudy_shadow_pairs_total", "understudy_shadow_lost_total"
+    wait_until(lambda: gateway.metric(pairs) + gateway.metric(lost) == 6, 10)
     assert gateway.metric("understudy_shadow_samples_total") == 6
+    assert gateway.metric(lost) == gateway.metric(lost, reason="disabled")  # a machine that is too busy
 
 
 def test_it_is_switched_on_and_off_while_serving(gateway_process: StartGateway, config: dict[str, Any]) -> None:
