@@ -58,15 +58,16 @@ _IN_URL = re.compile(r"://[^\s/@:]{1,64}+:([^\s/@:]{3,128}+)@")
 _NAMES = ("secret", "passw", "token", "key")
 _VALUE = re.compile(r"[\w.-]{0,16}[\"'`]? ?(?:=|:)>?=? ?[\"'`]?([0-9A-Za-z+/_=.~!@#$%^&*-]{16,128})")
 _KEY_OF = re.compile(r"(?:api|access|secret|private|auth|signing|encryption|account|master|shared)[ _-]?$")
-_LONG = re.compile(b"x{16,}")  # no key, token or password that is looked for has fewer characters in a row
+_LEAST = b"x" * 16  # no key, token or password that is looked for has fewer characters in a row
+_LONG = re.compile(b"x{16,}")
 _TOKEN = bytes(120 if (byte < 128 and chr(byte).isalnum()) or byte in b"_-" else 32 for byte in range(256))
 
 
 def find(text: str) -> Iterator[Found]:
     """Kinds `api_key`, `jwt`, `private_key`, `password`; those of one kind in order of start."""
-    runs = [run.start() for run in _LONG.finditer(text.encode("ascii", "replace").translate(_TOKEN))]
-    if runs:
-        yield from _keys(text, runs)
+    runs = text.encode("ascii", "replace").translate(_TOKEN)
+    if _LEAST in runs:  # a tenth of the time that the expression takes to find none
+        yield from _keys(text, [run.start() for run in _LONG.finditer(runs)])
         if "eyJ" in text:
             for match in _JWT.finditer(text):
                 yield "jwt", *match.span()

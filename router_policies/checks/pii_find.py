@@ -34,7 +34,7 @@ class Span(Struct, frozen=True):
 def find(text: str) -> list[Span]:
     """In order of start; none overlap: of two that do, the one that is looked for first stays."""
     plain = _plain(text)
-    shape = plain.encode("ascii", "replace").translate(_SHAPE)
+    shape = plain.encode("ascii", "replace").translate(_SHAPE, _SMALL)
     found: list[Span] = []
     taken = bytearray(len(text))
     for marks, look in _LOOKS:
@@ -65,11 +65,11 @@ def _plain(text: str) -> str:
     return text
 
 
-# Every digit as 9, every capital as A, every other letter as a: what has no `AA99` in it has no IBAN. Looking for that
-# takes a thousandth of the time that looking for IBANs does.
-_SHAPE = bytes(
-    57 if 48 <= byte < 58 else 65 if 65 <= byte < 91 else 97 if 97 <= byte < 123 else byte for byte in range(256)
-)
+# Every digit as 9, every capital as A, without the small letters: what has no `AA99` in it has no IBAN. Looking for
+# that takes a thousandth of the time that looking for IBANs does. Marks have no small letters, so none is missed; one
+# that is only there because what stood between is gone costs a look in vain.
+_SHAPE = bytes(57 if 48 <= byte < 58 else 65 if 65 <= byte < 91 else byte for byte in range(256))
+_SMALL = bytes(range(97, 123))
 
 
 # E-mail.

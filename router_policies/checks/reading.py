@@ -69,6 +69,7 @@ def _turns(endpoint: str, sent: _Request) -> Iterator[Turn]:
     yield from map(_turn, sent.messages or ())
 
 
+_PLAIN = frozenset({"role", "content", "name"})
 _ROLES = {"function_call": "assistant", "custom_tool_call": "assistant", "reasoning": "assistant"}
 
 
@@ -76,7 +77,9 @@ def _turn(item: Any) -> Turn:
     """Of a message, or an item of the Responses API: all that a model reads of it."""
     if not isinstance(item, dict):
         return Turn("user", "")
-    kind = item.get("type")
+    kind, content = item.get("type"), item.get("content")
+    if kind is None and type(content) is str and item.keys() <= _PLAIN:  # as a rule
+        return Turn(str(item.get("role") or "tool"), content)
     role = item.get("role") or _ROLES.get(kind if isinstance(kind, str) else "", "tool")
     said = [_text(item.get(key)) for key in ("content", "output", "arguments", "input")]
     for call in _listed(item.get("tool_calls")):

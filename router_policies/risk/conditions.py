@@ -12,7 +12,7 @@ A condition is a mapping; all of its keys must hold. A key is `all`, `any` or `n
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from operator import attrgetter, ge, gt, le, lt
+from operator import attrgetter
 from typing import Any
 
 from router_policies.checks import pii_find
@@ -20,7 +20,7 @@ from router_policies.checks.options import OptionsError
 from router_policies.risk import jailbreak
 from router_policies.risk.facts import RiskFacts
 from router_policies.risk.topics import EVENTS, TOPICS
-from router_policies.risk.words import terms
+from router_policies.risk.words import Terms, terms
 
 Test = Callable[[RiskFacts], bool]
 Problems = list[tuple[str, str]]
@@ -54,7 +54,12 @@ FACTS: Mapping[str, Kind] = {
     "events": Kind(frozenset, EVENTS),
 }
 
-_COMPARES: Mapping[str, Callable[[Any, Any], bool]] = {"at_least": ge, "at_most": le, "above": gt, "below": lt}
+_COMPARES: Mapping[str, Callable[[Callable[[RiskFacts], Any], float], Test]] = {
+    "at_least": lambda fact, bound: lambda facts: fact(facts) >= bound,
+    "at_most": lambda fact, bound: lambda facts: fact(facts) <= bound,
+    "above": lambda fact, bound: lambda facts: fact(facts) > bound,
+    "below": lambda fact, bound: lambda facts: fact(facts) < bound,
+}
 
 
 def read_condition(given: object) -> Test:
@@ -130,6 +135,9 @@ def _one(key: object, value: object, place: str, problems: Problems, depth: int)
 def _every(tests: list[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
+    if len(tests) == 2:
+        one, other = tests
+        return lambda facts: one(facts) and other(facts)
 
     def test(facts: RiskFacts) -> bool:
         for one in tests:  # noqa: SIM110  `all` of a generator takes twice the time
@@ -160,12 +168,8 @@ def _number(fact: Callable[[RiskFacts], Any], given: object, place: str, problem
         if compare is None or isinstance(bound, bool) or not isinstance(bound, (int, float)) or not isfinite(bound):
             _wrong(problems, _at(place, key), f"{expected}, got {_told(bound)}")
         else:
-            tests.append(_compared(fact, compare, bound))
+            tests.append(compare(fact, bound))
     return _every(tests) if tests else _never
-
-
-def _compared(fact: Callable[[RiskFacts], Any], compare: Callable[[Any, Any], bool], bound: float) -> Test:
-    return lambda facts: compare(fact(facts), bound)
 
 
 def _probability(label: str) -> Callable[[RiskFacts], float]:
@@ -196,9 +200,8 @@ def _mentions(given: object, place: str, problems: Problems) -> Test:
     found = [term for one in listed if isinstance(one, str) for term in terms(one.replace(",", " ")) if term]
     if not listed or len(found) != len(listed):
         return _wrong(problems, place, f"expected words and phrases that have letters, got {_told(given)}")
-    words = frozenset(term for term in found if " " not in term)
-    phrases = tuple(f" {term} " for term in found if " " in term)
-    return lambda facts: facts.words.has_any(words, phrases)
+    any_in = Terms.of(found).any_in
+    return lambda facts: any_in(facts.words)
 
 
 def _told(given: object) -> str:

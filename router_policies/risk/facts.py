@@ -33,6 +33,7 @@ _TOKENS_PER_TURN = 4  # a chat template's own, about
 # Words that hardly any other language has: with three of them, and ASCII alone, a detector need not be asked.
 _ENGLISH = listed("the and you that with your this which they there would should these what where how")
 _ENGLISH_ENOUGH = 3
+_TELLING = LEXICONS.keys | jailbreak.WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,11 @@ class RiskFacts:
         return Words.of(self.said)
 
     @once
+    def telling(self) -> frozenset[str]:
+        """The words that lexicons and patterns look for: the others, which are most, are passed over once for all."""
+        return _TELLING & self.words.set
+
+    @once
     def last(self) -> str:
         """Of the last message of the user, what is looked at."""
         return _within(self.request.last_user)
@@ -81,7 +87,7 @@ class RiskFacts:
     @once
     def terms(self) -> frozenset[str]:
         """The lexicons that have enough in what was said, and `last_terms` in the last message."""
-        return LEXICONS.find(self.words)
+        return LEXICONS.find(self.words, self.telling)
 
     @once
     def last_terms(self) -> frozenset[str]:
@@ -162,7 +168,7 @@ class RiskFacts:
     @once
     def jailbreak(self) -> frozenset[str]:
         """Kinds of attempts to talk the model out of its rules."""
-        return jailbreak.find(self.said, self.words)
+        return jailbreak.find(self.said, self.words, self.telling)
 
     @once
     def topics(self) -> frozenset[str]:
@@ -221,7 +227,7 @@ def _within(text: str) -> str:
 
 
 def _has_image(body: bytes) -> bool:
-    if b"image" not in body and b"\\u006" not in body and b"\\u007" not in body:  # letters, written as escapes
+    if b"image" not in body and b"\\u00" not in body:  # letters, written as escapes
         return False
     try:
         request = msgspec.json.decode(body)

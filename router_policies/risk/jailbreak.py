@@ -12,6 +12,7 @@ This is a tripwire for what is known and lazy. Who rewords it gets past; see doc
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from router_policies.risk.words import Words, listed
@@ -26,12 +27,6 @@ class _Pattern:
     kind: str
     words: tuple[frozenset[str], ...]
     regex: re.Pattern[str]
-
-    def may_fit(self, words: frozenset[str]) -> bool:
-        for some in self.words:  # noqa: SIM110  `all` of a generator takes twice the time
-            if some.isdisjoint(words):
-                return False
-        return True
 
 
 def _pattern(kind: str, words: str, regex: str) -> _Pattern:
@@ -220,7 +215,27 @@ _PLAYS = listed(
 )
 _DEFIES_ENOUGH, _PLAYS_ENOUGH = 4, 2
 
-_TRIGGERS = frozenset().union(*(words for pattern in _STRONG for words in pattern.words))
+
+def _bits(patterns: Sequence[_Pattern]) -> tuple[dict[str, int], list[tuple[_Pattern, int]]]:
+    """A bit for every set of every pattern: by word those of the sets that it is in, by pattern those of all of its
+    sets. A text may fit a pattern if its words have all of that one's bits."""
+    by_word: dict[str, int] = {}
+    needs: list[tuple[_Pattern, int]] = []
+    bit = 1
+    for pattern in patterns:
+        need = 0
+        for some in pattern.words:
+            for word in some:
+                by_word[word] = by_word.get(word, 0) | bit
+            need |= bit
+            bit <<= 1
+        needs.append((pattern, need))
+    return by_word, needs
+
+
+_BITS, _NEEDS = _bits(_STRONG)
+_TRIGGERS = frozenset(_BITS)
+WORDS = _TRIGGERS | _PLAYS | _DEFIES
 
 _FILLERS = (
     r"(?:(?:the|an?|any|users?|people|someone|somebody|attackers?|who|to|from|messages?|attempts?|prompts?|texts?|that|"
@@ -251,18 +266,22 @@ _OBEYS = listed(
 )
 
 
-def find(text: str, words: Words) -> frozenset[str]:
-    """The kinds of attempt in a text, whose words are given too; some of `KINDS`."""
+def find(text: str, words: Words, telling: frozenset[str] | None = None) -> frozenset[str]:
+    """The kinds of attempt in a text, whose words are given too; some of `KINDS`. `telling`: those of its words that
+    are among `WORDS`, and maybe others, if that is known already."""
     found: set[str] = set()
-    triggers = _TRIGGERS & words.set
-    for pattern in _STRONG if triggers else ():
-        if pattern.kind in found or not pattern.may_fit(triggers):
+    known = WORDS & words.set if telling is None else telling
+    has = 0
+    for word in _TRIGGERS & known:
+        has |= _BITS[word]
+    for pattern, need in _NEEDS if has else ():
+        if has & need != need or pattern.kind in found:
             continue
         for match in pattern.regex.finditer(words.line):
             if not _is_about(words.line, match.start()):
                 found.add(pattern.kind)
                 break
-    if len(_PLAYS & words.set) >= _PLAYS_ENOUGH and len(_DEFIES & words.set) >= _DEFIES_ENOUGH:
+    if len(_PLAYS & known) >= _PLAYS_ENOUGH and len(_DEFIES & known) >= _DEFIES_ENOUGH:
         found.add("persona")
     marked = "<" in text or "[" in text or "#" in text or not _TEMPLATE_WORDS.isdisjoint(words.set)
     if marked and _TEMPLATE.search(text):

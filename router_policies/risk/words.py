@@ -7,7 +7,7 @@ looked for: what is not there costs nothing.
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router_policies.risk.once import once
@@ -55,9 +55,28 @@ class Words:
     def line(self) -> str:
         return f" {' '.join(self.all)} "
 
-    def has_any(self, words: frozenset[str], phrases: tuple[str, ...]) -> bool:
-        """`phrases`: of more than one word, as ` a phrase `."""
-        return not words.isdisjoint(self.set) or any(phrase in self.line for phrase in phrases)
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Words, and phrases of more than one, as ` a phrase `. `longest`: the longest word of each phrase."""
+
+    words: frozenset[str]
+    phrases: tuple[str, ...]
+    longest: frozenset[str]
+
+    @classmethod
+    def of(cls, terms: Sequence[str]) -> "Terms":
+        phrases = tuple(f" {term} " for term in terms if " " in term)
+        longest = frozenset(max(phrase.split(), key=len) for phrase in phrases)
+        return cls(frozenset(term for term in terms if " " not in term), phrases, longest)
+
+    def any_in(self, text: Words) -> bool:
+        if not self.words.isdisjoint(text.set):
+            return True
+        if self.longest.isdisjoint(text.set):
+            return False
+        line = text.line
+        return any(phrase in line for phrase in self.phrases)
 
 
 def listed(given: str) -> frozenset[str]:
@@ -85,16 +104,18 @@ class Lexicons:
                 for term in terms(listed):
                     for form in (term, f"{term}s"):
                         self._add(name, term, form, weight)
-        self._keys = frozenset(self._words) | frozenset(self._phrases)
+        self.keys = frozenset(self._words) | frozenset(self._phrases)
 
-    def find(self, words: Words) -> frozenset[str]:
-        """The names of the lexicons that have enough in a text."""
+    def find(self, words: Words, telling: frozenset[str] | None = None) -> frozenset[str]:
+        """The names of the lexicons that have enough in a text. `telling`: those of its words that are among `keys`,
+        and maybe others, if that is known already."""
         seen: dict[tuple[str, str], int] = {}
-        for word in self._keys & words.set:
-            for name, term, weight in self._words.get(word, ()):
+        known, line, alone, phrases = words.set, words.line, self._words, self._phrases
+        for word in self.keys & (known if telling is None else telling):
+            for name, term, weight in alone.get(word, ()):
                 seen[name, term] = weight
-            for name, term, weight, other, phrase in self._phrases.get(word, ()):
-                if other in words.set and phrase in words.line:
+            for name, term, weight, other, phrase in phrases.get(word, ()):
+                if other in known and phrase in line:
                     seen[name, term] = weight
         if not seen:
             return frozenset()

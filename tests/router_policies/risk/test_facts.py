@@ -181,7 +181,7 @@ def test_a_body_that_cannot_be_read_is_unread() -> None:
         assert RiskFacts(CHAT, body).topics == frozenset()
 
 
-VOCABULARY = " ".join(sorted(module.LEXICONS._keys))
+VOCABULARY = " ".join(sorted(module.LEXICONS.keys))
 LONG = {
     "every word of every lexicon": VOCABULARY,
     "lines": "\n" * 8000,
