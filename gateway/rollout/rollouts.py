@@ -86,6 +86,7 @@ class Rollouts:
                 summary = await self._turn(route)
             except (StoreError, PackError, Refusal, NoRollout) as error:
                 self._say(route, str(error))
+                self._metrics.stuck(route)
             else:
                 self._say(route, "")
                 self._metrics.show(summary)

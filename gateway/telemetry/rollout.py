@@ -27,6 +27,7 @@ class RolloutMetrics:
         self._phase = gauge("phase", "1 for the phase that a route's rollout is in, else 0.", "phase")
         self._percent = gauge("percent", "The student's share as the rollout would have it, 0 to 100.")
         self._pairs = gauge("pairs", "Pairs that the evidence of this student rests on, lost ones too.")
+        self._stuck = gauge("stuck", "1 while the worker that leads a route's rollout cannot go on: its log says why.")
         checked = ("check", "stratum")
         self._verdict = gauge("check_verdict", "1 for a check that passes, -1 for one that fails, else 0.", *checked)
         self._e_value = gauge("check_e_value", "Evidence that the student is within the check's tolerance.", *checked)
@@ -42,6 +43,7 @@ class RolloutMetrics:
         before, self._shown = self._shown, {one for one in self._shown if one[1][0] != route}
         for phase in Phase:
             self._set(self._phase, float(phase is summary.phase), route, phase.value)
+        self._set(self._stuck, 0.0, route)
         self._set(self._percent, summary.wanted, route)
         self._set(self._pairs, summary.pairs, route)
         for check in summary.checks:
@@ -51,6 +53,10 @@ class RolloutMetrics:
             needed = 0.0 if check.verdict == "pass" else math.inf if check.needed is None else check.needed
             self._set(self._needed, needed, *labels)
         self._forget(before - self._shown)
+
+    def stuck(self, route: str) -> None:
+        """What is shown of it is not news any more."""
+        self._set(self._stuck, 1.0, route)
 
     def forget(self, route: str | None = None) -> None:
         """Another worker leads; or this route's rollout is no more."""

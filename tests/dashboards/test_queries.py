@@ -44,20 +44,17 @@ from tests.support.upstream import (
     well_behaved,
 )
 
-ROUTE, RISKY = "support-chat", "risky-chat"
+ROUTE = "support-chat"
 SMALL, BIG = ("I", " am", " small"), ("I", " am", " big")
 FAIL, BREAK, JSON = "Fail!", "Break off!", "Answer in JSON!"  # prompts that the student does not cope with
-HARM = "I want to kill myself"  # of high risk, by the rules that come along
 SAMPLES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-# No stream has a malformed event, no route changes, and the teacher is never down.
-MAY_BE_EMPTY = {
-    "Malformed events per second",
-    "annotation Config changes",
-    "Requests per second refused for their risk",
-}
+# No stream has a malformed event, and no route changes.
+MAY_BE_EMPTY = {"Malformed events per second", "annotation Config changes"}
 
 SHOWN = panel_queries() + other_dashboard_queries() + recording_queries() + recipes()
 QUERIES = SHOWN + alert_queries()
+OF_RISK = [query for query in panel_queries() if re.search("_(?:risk|net|deferral|rollout)_|safety_net", query.expr)]
+COMMON = [query for query in SHOWN if query.where not in MAY_BE_EMPTY and query not in OF_RISK]
 _SHARE = "Share not answered by who was meant to"
 RECORDED = {query.where for query in recording_queries()}
 
@@ -99,20 +96,6 @@ def _gateway(directory: Path) -> Iterator[GatewayProcess]:
         shadow = {"sample": {"default": 1.0}, "aa_sample": 1.0}
         capture = {"dir": str(directory / "captured"), "consent": []}
         config = two_upstreams(student, teacher, shadow=shadow, capture=capture)
-        critical = {"tolerance": 0.5, "critical": True}
-        config["routes"][RISKY] = {
-            "teacher": "big",
-            "student": "small",
-            "student_percent": 0,
-            "shadow": {**shadow, "timeout_s": 2},
-            "risk": {},
-            "safety_net": {"start": "2026-01-01", "end": "2026-02-01", "floor": 0.9, "holdout": 0.05},
-            "rollout": {
-                "steps": [{"weight": 50, "min_bake": "1s", "gate": "auto"}],
-                "checks": [{"name": "format_disagreement", **critical}, {"name": "shadow_loss", **critical}],
-                "late": "3s",
-            },
-        }
         gateway = GatewayProcess(config, directory / "gateway")
         try:
             yield gateway
@@ -140,9 +123,6 @@ def _traffic(gateway: GatewayProcess) -> Iterator[None]:
                 if done.wait(0.02):
                     break
                 client.post("/v1/chat/completions", json=_body(number))
-                if number % 5 == 0:
-                    asked = {"model": RISKY, "user": f"user-{number}", "messages": [{"role": "user", "content": HARM}]}
-                    client.post("/v1/chat/completions", json=asked)
 
     thread = threading.Thread(target=drive)
     thread.start()
@@ -178,16 +158,67 @@ def scene(prometheus_binary: str, tmp_path_factory: pytest.TempPathFactory) -> I
         run_prometheus(prometheus_binary, directory, f"127.0.0.1:{gateway.port}") as prometheus,
         _traffic(gateway),
     ):
-        prometheus.wait_for_number(f'count(route_role:understudy_cost_usd:increase1h{{route="{ROUTE}"}} > 0) == 2')
-        failed = f'rate(understudy_requests_total{{route="{ROUTE}",reason!="split"}}[{RATE_INTERVAL}])'
+        prometheus.wait_for_number("count(route_role:understudy_cost_usd:increase1h > 0) == 2")
+        failed = f'rate(understudy_requests_total{{reason!="split"}}[{RATE_INTERVAL}])'
         prometheus.wait_for_number(f"count(sum by (reason) ({failed}) > 0) == 3")  # FAIL, BREAK and JSON
         paired = f"rate(understudy_shadow_pairs_total[{RATE_INTERVAL}])"
         prometheus.wait_for_number(f"count(sum by (arm) ({paired}) > 0) == 2")
-        started = httpx2.post(f"{gateway.url}/admin/rollouts/{RISKY}", json={"act": "start", "reason": "a test"})
-        assert started.status_code == 200, started.text
-        prometheus.wait_for_number("understudy_rollout_check_needed_pairs < Inf")
-        prometheus.wait_for_number("understudy_net_cost_nano_usd_total > 0")
         yield Scene(prometheus, httpx2.get(f"{gateway.url}/metrics", timeout=10).text)
+
+
+@pytest.fixture(scope="module")
+def risky(prometheus_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A route with all that keeps a student in check: risk, a net, deferral, a rollout. The student tells no
+    log-probabilities, so what it says at all is deferred."""
+    directory = tmp_path_factory.mktemp("risky")
+    with ScriptedUpstream(well_behaved(SMALL)) as student, ScriptedUpstream(well_behaved(BIG)) as teacher:
+        route = {
+            "student_percent": 100,
+            "shadow": {"sample": {"default": 1.0}},
+            "risk": {},
+            "safety_net": {"start": "2020-01-01", "end": "2020-01-02", "floor": 0.9, "holdout": 0.1},
+            "deferral": {"threshold": -1.0, "max_concurrent": 1},
+            "rollout": {},
+        }
+        gateway = GatewayProcess(two_upstreams(student, teacher, **route), directory / "gateway")
+        done = threading.Event()
+
+        def drive() -> None:
+            with httpx2.Client(base_url=gateway.url, timeout=10) as client:
+                for number in range(3000):
+                    if done.wait(0.02):
+                        break
+                    prompt = "I want to kill myself." if number % 2 else "Where is my order?"
+                    messages = [{"role": "user", "content": prompt}]
+                    client.post(
+                        "/v1/chat/completions", json={"model": ROUTE, "user": f"u{number}", "messages": messages}
+                    )
+
+        thread = threading.Thread(target=drive)
+        thread.start()
+        try:
+            with run_prometheus(prometheus_binary, directory, f"127.0.0.1:{gateway.port}") as prometheus:
+                prometheus.wait_for_number('understudy_requests_total{reason="deferral"} > 0')
+                yield Scene(prometheus, httpx2.get(f"{gateway.url}/metrics", timeout=10).text)
+        finally:
+            done.set()
+            thread.join()
+            gateway.stop()
+
+
+@pytest.mark.parametrize("query", OF_RISK, ids=_name)
+def test_has_data_where_risk_is_looked_at_and_a_rollout_is_led(query: Query, risky: Scene) -> None:
+    risky.prometheus.wait_for_number(query.expr)
+    for series in risky.prometheus.query_range(query.expr)["data"]["result"]:
+        assert query.legend <= series["metric"].keys()
+
+
+def test_what_became_of_risky_requests(risky: Scene) -> None:
+    [query] = _panel("What became of risky requests")
+    reasons = risky.prometheus.latest(query.expr, "reason")
+    assert reasons.keys() >= {"safety_net", "deferral"}
+    [query] = _panel("Probability of the safety net")
+    assert risky.prometheus.latest(query.expr, "route") == {ROUTE: pytest.approx(0.9)}
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=_name)
@@ -204,7 +235,7 @@ def test_is_answered(query: Query, scene: Scene) -> None:
     assert not answer.get("infos")
 
 
-@pytest.mark.parametrize("query", [query for query in SHOWN if query.where not in MAY_BE_EMPTY], ids=_name)
+@pytest.mark.parametrize("query", COMMON, ids=_name)
 def test_has_data_under_traffic(query: Query, scene: Scene) -> None:
     scene.prometheus.wait_for_number(query.expr)
 
@@ -224,10 +255,10 @@ def test_rules_are_evaluated_without_error(scene: Scene) -> None:
 
 def test_traffic_split_adds_up(scene: Scene) -> None:
     shares, configured = _panel("Traffic split")
-    served = scene.prometheus.latest(shares.expr.replace('route=~".*"', f'route="{ROUTE}"'), "role")
+    served = scene.prometheus.latest(shares.expr, "role")
     assert sum(served.values()) == pytest.approx(1)
     assert served["student"] == pytest.approx(0.5, abs=0.4)  # few sticky keys, and they fall where they fall
-    assert scene.prometheus.latest(configured.expr, "route")[ROUTE] == 0.5
+    assert scene.prometheus.latest(configured.expr, "route") == {ROUTE: 0.5}
 
 
 def test_cost_of_a_thousand_requests_is_that_of_the_price_list(scene: Scene) -> None:
