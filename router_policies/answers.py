@@ -4,22 +4,21 @@ Only what `router_policies.verify` looks at is decoded. A body of another shape 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a request asks of its answer. `json`, and under which `schema`. `tools`: the parameters of each, None for
     one that takes text; `open`: more of them may be declared elsewhere. `must`: there must be a call; `may`: of these
     only."""
 
     json: bool = False
     schema: bytes | None = None
-    tools: Mapping[str, bytes | None] = field(default_factory=dict)
+    tools: Mapping[str, bytes | None] = {}
     open: bool = False
     must: bool = False
     may: frozenset[str] | None = None

@@ -16,6 +16,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from router_policies.answers import Asked, Call
 from router_policies.checks.strict_json import Parsed, parse
 
@@ -46,8 +48,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """A message of the request. `role` as sent: system, developer, user, assistant, tool."""
 
     role: str

@@ -17,8 +17,11 @@ _LEAST_WORDS = 3  # `yes please` is said again and again
 
 def reasked(turns: Sequence[Turn]) -> int:
     """How many of the user's earlier messages ask what the last one asks: with the same words, by and large."""
-    asked = [turn.text[:COMPARED] for turn in turns if turn.role == "user"][-EARLIER - 1 :]
-    if len(asked) < 2 or len(last := frozenset(split(asked[-1]))) < _LEAST_WORDS:
+    asked = [turn.text for turn in turns if turn.role == "user"][-EARLIER - 1 :]
+    if len(asked) < 2:
+        return 0
+    asked = [text[:COMPARED] for text in asked]
+    if len(last := frozenset(split(asked[-1]))) < _LEAST_WORDS:
         return 0
     return sum(_alike(last, frozenset(split(text))) for text in asked[:-1])
 
@@ -38,9 +41,10 @@ _NEXT = frozenset({"then", "afterwards", "next", "finally", "lastly"})
 
 def questions(text: str) -> int:
     """Runs of question marks."""
-    if not text.isascii() or "??" in text:
+    count = text.count("?")
+    if not text.isascii() or (count > 1 and "??" in text):
         return sum([1 for _ in _QUESTION.finditer(text)])
-    return text.count("?")
+    return count
 
 
 def steps(text: str, words: Words) -> int:

@@ -132,6 +132,8 @@ class RiskFacts:
     def schema_depth(self) -> int:
         """Of the answer's schema, or of the deepest of the tools' parameters."""
         asked = self.request.asked
+        if asked.schema is None and not asked.tools:
+            return 0
         return max(map(tools.depth, (asked.schema, *asked.tools.values())))
 
     @once
@@ -227,7 +229,7 @@ def _within(text: str) -> str:
 
 
 def _has_image(body: bytes) -> bool:
-    if b"image" not in body and b"\\u00" not in body:  # letters, written as escapes
+    if b"image" not in body and not (b"\\" in body and b"\\u00" in body):  # letters, written as escapes
         return False
     try:
         request = msgspec.json.decode(body)

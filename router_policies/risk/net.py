@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import exp, isfinite, log
 
+from msgspec import Struct
+
 from router_policies.risk.rules import Band, Risk
 from router_policies.routes import Role
 
@@ -109,8 +111,7 @@ class Teacher:
 WELL = Teacher()
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """Who answers a request that the split would give to the student.
 
     `role` is None if it is refused. `p_student`, `p_teacher`: the probabilities of the two in this state; less than 1

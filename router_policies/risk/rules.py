@@ -59,8 +59,7 @@ class Rule:
     reads: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Risk:
+class Risk(Struct, frozen=True):
     """How risky a request is. `rules`: those that fired, in the pack's order. `weight`: the sum of theirs. `pack`: name
     and version."""
 
@@ -90,6 +89,10 @@ class RiskPack:
         return frozenset().union(*(rule.reads for rule in self.rules))
 
     @cached_property
+    def _tests(self) -> tuple[tuple[Rule, Test], ...]:
+        return tuple((rule, rule.test) for rule in self.rules)
+
+    @cached_property
     def labels(self) -> frozenset[str]:
         """Of the policy model, those that are read by name."""
         return frozenset(name.removeprefix(MODEL) for name in self.reads if name.startswith(MODEL))
@@ -103,7 +106,7 @@ class RiskPack:
         return (Band.LOW, *(band for band, reaches in reached.items() if reaches or band in said))
 
     def assess(self, facts: RiskFacts) -> Risk:
-        fired = [rule for rule in self.rules if rule.test(facts)]
+        fired = [rule for rule, test in self._tests if test(facts)]
         weight = fsum([rule.weight for rule in fired]) if fired else 0.0
         rank = 2 if weight >= self.high else 1 if weight >= self.medium else 0
         for rule in fired:
