@@ -12,6 +12,7 @@ from gateway.config.problems import cut
 from gateway.config.shadow import Probability
 from gateway.config.values import Count, Flag, Model, Usd
 from gateway.packs import read_risk_pack_text, risk_pack_text
+from router_policies.checks.language import load as load_detector
 from router_policies.checks.pack import PackError
 from router_policies.prices import NANO_USD_PER_USD
 from router_policies.risk.deferral import Deferral
@@ -52,6 +53,8 @@ class RiskConfig(Model):
         try:
             self._pack_text = risk_pack_text(self.pack)
             pack = read_risk_pack_text(self.pack, self._pack_text)
+            if "language" in pack.reads:
+                load_detector()
         except PackError as error:
             problems += [f"pack: {line}" for line in str(error).splitlines()]
         if self.model is not None:

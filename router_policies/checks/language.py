@@ -91,6 +91,11 @@ def language(text: str) -> str | None:
     return _language(text[: 4 * _LOOKED_AT])
 
 
+def load() -> None:
+    """Have the detector loaded now, and not by the first text that needs it: whoever else is served would wait."""
+    _detector()
+
+
 @lru_cache(maxsize=64)
 def _language(plain: str) -> str | None:
     """Kept: a pair is asked about twice, from both sides."""
