@@ -248,3 +248,30 @@ def test_embeddings_are_not_looked_at(
     body = {"model": "support-chat", "input": RISKY}
     answer = httpx2.post(f"{gateway.url}/v1/embeddings", json=body, timeout=10)
     assert told(answer) == ("small", "split", "")
+
+
+def test_an_unsure_answer_is_deferred_and_the_log_says_how_sure_it_was(
+    gateway_process: StartGateway, config: dict[str, Any], student: ScriptedUpstream, tmp_path: Path
+) -> None:
+    def unsure(request: Received) -> Iterable[Step]:
+        answer = completion("perhaps")
+        answer["choices"][0]["logprobs"] = {"content": [{"token": "perhaps", "logprob": -3.0}]}
+        yield response(answer)
+
+    student.script = unsure
+    log = tmp_path / "exchanges.jsonl"
+    deferral = {"threshold": -1.0}
+    gateway = gateway_process({**with_route(config, risk=None, deferral=deferral), "exchange_log": str(log)})
+    assert told(ask(gateway, HARMLESS)) == ("big", "deferral", "")
+    assert patch(gateway, deferral={"threshold": -4.0}).status_code == 200
+    wait_until(lambda: told(ask(gateway, HARMLESS)) == ("small", "split", ""))
+    wait_until(lambda: log.exists() and len(log.read_text().splitlines()) >= 2)
+    first, *_, last = map(json.loads, log.read_text().splitlines())
+    assert first["deferral"] == {"sure": -3.0, "became": "deferred"}
+    assert last["deferral"] == {"sure": -3.0, "became": "sure"}
+    assert (first["leg"], first["reason"], first["decided"]["role"], first["role"]) == (
+        "deferral",
+        "deferral",
+        "student",
+        "teacher",
+    )
