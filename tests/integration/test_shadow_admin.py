@@ -105,7 +105,7 @@ def test_what_was_sampled_is_pairs_and_reasons(gateway: GatewayProcess) -> None:
         assert (found["newest"][arm]["pairs"], found["newest"][arm]["lost"]) == (ASKED - 1, lost)
     assert found["settings"]["sample"] == {"default": 1.0, "high_risk": 1.0}
     assert found["stopped"] == []
-    assert found["usd_today"] > 0
+    wait_until(lambda: told(gateway)["usd_today"] > 0)  # of the other worker it is heard about once a second
     assert found["newest"]["since"] <= found["newest"]["until"]
 
 
