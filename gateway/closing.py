@@ -17,14 +17,13 @@ def close(
     request: Admitted,
     legs: Sequence[Attempt],
     attempt: Attempt,
-    *,
     outcome: Outcome,
     status: int,
     first_token_at: float | None,
     sent_at: float,
     done_at: float,
     now: float,
-    doubt: Doubt | None = None,
+    doubt: Doubt | None,
 ) -> Exchange:
     """The record of a request that `attempt` answered, or failed to. `done_at`: when the answer was whole, 0 if it
     never was. All are monotonic seconds."""
