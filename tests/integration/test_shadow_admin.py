@@ -240,7 +240,8 @@ def test_commands_show_it(gateway: GatewayProcess) -> None:
     shown = run("pairs", "support-chat", "--disagree", "--arm", "ab")
     assert "student fail, teacher pass" in shown
     assert "user: Say {}!" in shown
-    assert "judge by third for 1 of pairs; today: 0.0001 of 5 dollars" in run("shadow", "support-chat")
+    spent = "judge by third for 1 of pairs; today: 0.0001 of 5 dollars"
+    wait_until(lambda: spent in run("shadow", "support-chat"))  # of the other worker it is heard about once a second
     assert "6 identical, 5 consistent_teacher" in run("shadow", "support-chat")
     shown = run("pairs", "support-chat", "--review", "--limit", "1")
     assert "judge by third/third@: consistent_teacher." in shown
